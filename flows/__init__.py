@@ -1,0 +1,1 @@
+"""The dataflows: assembly, sources, delivery, settings, and the command line."""

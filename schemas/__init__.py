@@ -1,0 +1,1 @@
+"""What moves through the system: events, records, failures, and the ports between packages."""

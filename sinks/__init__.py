@@ -1,0 +1,1 @@
+"""The stores and queues: where results go and how they are confirmed."""

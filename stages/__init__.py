@@ -1,0 +1,1 @@
+"""The stages: the work on a chunk, usable without a dataflow engine."""
