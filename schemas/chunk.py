@@ -1,0 +1,48 @@
+"""The item of the dataflow: a micro-batch of one partition, and what a stage makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from schemas.failures import Rejected
+from schemas.log import Partition
+
+T = TypeVar("T")
+In_contra = TypeVar("In_contra", contravariant=True)
+Out_co = TypeVar("Out_co", covariant=True)
+
+
+class Chunk(msgspec.Struct, Generic[T], frozen=True):
+    """Up to a few hundred items of one partition, in log order.
+
+    ``log_time`` is the source's watermark in milliseconds: no partition will deliver an older
+    record, except after a restart.
+    """
+
+    partition: Partition
+    items: Sequence[T]
+    log_time: int = 0
+
+
+class Outcome(msgspec.Struct, Generic[T], frozen=True):
+    """What a stage made of a chunk: what passed, what was rejected, how many were duplicates."""
+
+    passed: Chunk[T]
+    rejected: tuple[Rejected, ...] = ()
+    duplicates: int = 0
+
+
+class Stage(Protocol[In_contra, Out_co]):
+    """One of the eight stages.
+
+    A stage raises only for a bug or a lost dependency; whatever is wrong with an event is a
+    ``Rejected``. It must not mutate its input: after an exception the same chunk is run again
+    event by event.
+    """
+
+    name: str
+
+    def __call__(self, chunk: Chunk[In_contra], /) -> Outcome[Out_co]: ...  # type: ignore[misc]

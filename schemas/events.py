@@ -1,0 +1,181 @@
+"""The inbound events as their producers send them: raw, with personal data.
+
+Field names, types and limits follow the draft-07 files in ``schemas/json/``; a property test
+holds both to the same verdicts. Structs ignore fields they do not know. Open enumerations are
+plain strings here; :mod:`stages.validate` maps what it does not know to ``other``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+MAX_TEXT = 1_000_000
+
+Uuid = Annotated[
+    str,
+    Meta(pattern=r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"),
+]
+Moment = Annotated[datetime, Meta(tz=True)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of all wire structs: camelCase names, unknown fields ignored, null counts as absent."""
+
+
+class Image(Wire):
+    url: str | None = None
+    base64: str | None = None
+    mime_type: str | None = None
+
+
+class PromptBody(Wire):
+    text: Annotated[str, Meta(max_length=MAX_TEXT)]
+    template: str | None = None
+    parameters: dict[str, Any] | None = None
+    images: list[Image] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Session(Wire):
+    id: str
+    user_id: str
+    application_id: str | None = None
+    purpose: str | None = None
+
+
+class ModelParameters(Wire):
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    stop_sequences: list[str] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+
+
+class Model(Wire):
+    id: str
+    provider: str | None = None
+    version: str | None = None
+    parameters: ModelParameters | None = None
+
+
+class Message(Wire):
+    role: str | None = None
+    content: str | None = None
+
+
+class Document(Wire):
+    id: str | None = None
+    content: str | None = None
+    relevance_score: float | None = None
+
+
+class Context(Wire):
+    conversation_history: list[Message] | None = None
+    documents: list[Document] | None = None
+    retrieval_method: str | None = None
+
+
+class TraceContext(Wire):
+    trace_id: str | None = None
+    span_id: str | None = None
+    parent_span_id: str | None = None
+
+
+class PromptEvent(Wire):
+    event_id: Uuid
+    timestamp: Moment
+    prompt: PromptBody
+    session: Session
+    model: Model
+    context: Context | None = None
+    tags: list[str] | None = None
+    trace_context: TraceContext | None = None
+
+
+class FunctionCall(Wire):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCall(Wire):
+    id: str | None = None
+    type: str | None = None
+    function: FunctionCall | None = None
+
+
+class ResponseBody(Wire):
+    text: Annotated[str, Meta(max_length=MAX_TEXT)] | None = None
+    finish_reason: str | None = None
+    function_call: FunctionCall | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class Usage(Wire):
+    """``prompt_tokens`` includes cached and cache-write tokens, ``completion_tokens`` reasoning."""
+
+    prompt_tokens: Count
+    completion_tokens: Count
+    total_tokens: Count
+    cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
+
+
+class Metrics(Wire):
+    latency: int | None = None
+    ttft: int | None = None
+    throughput: float | None = None
+    cost: float | None = None
+
+
+class ErrorBody(Wire):
+    code: str | None = None
+    message: str | None = None
+    type: str | None = None
+    recoverable: bool | None = None
+
+
+class ResponseEvent(Wire):
+    event_id: Uuid
+    timestamp: Moment
+    prompt_event_id: Uuid
+    response: ResponseBody
+    usage: Usage | None = None
+    metrics: Metrics | None = None
+    error: ErrorBody | None = None
+    session: Session | None = None
+    model: Model | None = None
+    tags: list[str] | None = None
+    trace_context: TraceContext | None = None
+
+
+class SessionEvent(Wire):
+    event_id: Uuid
+    timestamp: Moment
+    session: Session
+    status: str
+    started_at: Moment | None = None
+    ended_at: Moment | None = None
+    metadata: dict[str, Any] | None = None
+    tags: list[str] | None = None
+
+
+Event = PromptEvent | ResponseEvent | SessionEvent
+
+KINDS: dict[type[Wire], str] = {
+    PromptEvent: "prompt",
+    ResponseEvent: "response",
+    SessionEvent: "session",
+}
+TOPICS: dict[str, type[Wire]] = {
+    "llm.prompts.v1": PromptEvent,
+    "llm.responses.v1": ResponseEvent,
+    "llm.sessions.v1": SessionEvent,
+}
