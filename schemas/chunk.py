@@ -10,12 +10,12 @@ import msgspec
 from schemas.failures import Rejected
 from schemas.log import Partition
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
 
 
-class Chunk(msgspec.Struct, Generic[T], frozen=True):
+class Chunk(msgspec.Struct, Generic[T_co], frozen=True):
     """Up to a few hundred items of one partition, in log order.
 
     ``log_time`` is the source's watermark in milliseconds: no partition will deliver an older
@@ -23,14 +23,14 @@ class Chunk(msgspec.Struct, Generic[T], frozen=True):
     """
 
     partition: Partition
-    items: Sequence[T]
+    items: Sequence[T_co]
     log_time: int = 0
 
 
-class Outcome(msgspec.Struct, Generic[T], frozen=True):
+class Outcome(msgspec.Struct, Generic[T_co], frozen=True):
     """What a stage made of a chunk: what passed, what was rejected, how many were duplicates."""
 
-    passed: Chunk[T]
+    passed: Chunk[T_co]
     rejected: tuple[Rejected, ...] = ()
     duplicates: int = 0
 
@@ -45,4 +45,4 @@ class Stage(Protocol[In_contra, Out_co]):
 
     name: str
 
-    def __call__(self, chunk: Chunk[In_contra], /) -> Outcome[Out_co]: ...  # type: ignore[misc]
+    def __call__(self, chunk: Chunk[In_contra], /) -> Outcome[Out_co]: ...

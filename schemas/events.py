@@ -27,13 +27,13 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Base of all wire structs: camelCase names, unknown fields ignored, null counts as absent."""
 
 
-class Image(Wire):
+class Image(Wire, frozen=True, kw_only=True):
     url: str | None = None
     base64: str | None = None
     mime_type: str | None = None
 
 
-class PromptBody(Wire):
+class PromptBody(Wire, frozen=True, kw_only=True):
     text: Annotated[str, Meta(max_length=MAX_TEXT)]
     template: str | None = None
     parameters: dict[str, Any] | None = None
@@ -41,14 +41,14 @@ class PromptBody(Wire):
     metadata: dict[str, Any] | None = None
 
 
-class Session(Wire):
+class Session(Wire, frozen=True, kw_only=True):
     id: str
     user_id: str
     application_id: str | None = None
     purpose: str | None = None
 
 
-class ModelParameters(Wire):
+class ModelParameters(Wire, frozen=True, kw_only=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=1)] | None = None
@@ -58,37 +58,37 @@ class ModelParameters(Wire):
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
 
 
-class Model(Wire):
+class Model(Wire, frozen=True, kw_only=True):
     id: str
     provider: str | None = None
     version: str | None = None
     parameters: ModelParameters | None = None
 
 
-class Message(Wire):
+class Message(Wire, frozen=True, kw_only=True):
     role: str | None = None
     content: str | None = None
 
 
-class Document(Wire):
+class Document(Wire, frozen=True, kw_only=True):
     id: str | None = None
     content: str | None = None
     relevance_score: float | None = None
 
 
-class Context(Wire):
+class Context(Wire, frozen=True, kw_only=True):
     conversation_history: list[Message] | None = None
     documents: list[Document] | None = None
     retrieval_method: str | None = None
 
 
-class TraceContext(Wire):
+class TraceContext(Wire, frozen=True, kw_only=True):
     trace_id: str | None = None
     span_id: str | None = None
     parent_span_id: str | None = None
 
 
-class PromptEvent(Wire):
+class PromptEvent(Wire, frozen=True, kw_only=True):
     event_id: Uuid
     timestamp: Moment
     prompt: PromptBody
@@ -99,25 +99,25 @@ class PromptEvent(Wire):
     trace_context: TraceContext | None = None
 
 
-class FunctionCall(Wire):
+class FunctionCall(Wire, frozen=True, kw_only=True):
     name: str | None = None
     arguments: str | None = None
 
 
-class ToolCall(Wire):
+class ToolCall(Wire, frozen=True, kw_only=True):
     id: str | None = None
     type: str | None = None
     function: FunctionCall | None = None
 
 
-class ResponseBody(Wire):
+class ResponseBody(Wire, frozen=True, kw_only=True):
     text: Annotated[str, Meta(max_length=MAX_TEXT)] | None = None
     finish_reason: str | None = None
     function_call: FunctionCall | None = None
     tool_calls: list[ToolCall] | None = None
 
 
-class Usage(Wire):
+class Usage(Wire, frozen=True, kw_only=True):
     """``prompt_tokens`` includes cached and cache-write tokens, ``completion_tokens`` reasoning."""
 
     prompt_tokens: Count
@@ -128,21 +128,21 @@ class Usage(Wire):
     reasoning_tokens: Count | None = None
 
 
-class Metrics(Wire):
+class Metrics(Wire, frozen=True, kw_only=True):
     latency: int | None = None
     ttft: int | None = None
     throughput: float | None = None
     cost: float | None = None
 
 
-class ErrorBody(Wire):
+class ErrorBody(Wire, frozen=True, kw_only=True):
     code: str | None = None
     message: str | None = None
     type: str | None = None
     recoverable: bool | None = None
 
 
-class ResponseEvent(Wire):
+class ResponseEvent(Wire, frozen=True, kw_only=True):
     event_id: Uuid
     timestamp: Moment
     prompt_event_id: Uuid
@@ -156,7 +156,7 @@ class ResponseEvent(Wire):
     trace_context: TraceContext | None = None
 
 
-class SessionEvent(Wire):
+class SessionEvent(Wire, frozen=True, kw_only=True):
     event_id: Uuid
     timestamp: Moment
     session: Session

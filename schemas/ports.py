@@ -238,7 +238,7 @@ class Parking(Protocol):
     """The reconciliation queues, one per store."""
 
     def park(self, store: Store, records: Sequence[tuple[Record, str]], /) -> None:
-        """Durable when it returns. Records come with the code of what failed. Raises Unavailable."""
+        """Durable when it returns. Each record with the code of what failed. Raises Unavailable."""
         ...
 
     def take(self, store: Store, limit: int, /) -> Sequence[Parked]:
