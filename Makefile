@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= .data/sample
 
-.PHONY: help run test lint types lock bench clean install dev
+.PHONY: help run test test-all lint types lock bench clean install dev
 
 help:           ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,9 +22,12 @@ $(VENV)/.installed-dev: requirements/dev.txt requirements/model.txt requirements
 	@touch $@ $(VENV)/.installed
 
 run: install    ## Put the sample's conversations into a memory graph and show the result.
-	@$(BIN)/memory-graph demo --data $(DATA)
+	@BIN="$(BIN)" DATA="$(DATA)" deploy/sample/run.sh
 
-test: dev       ## Run the tests.
+test: dev       ## Run the tests (all but the long ones).
+	@$(BIN)/pytest -q -m "not slow"
+
+test-all: dev   ## Run every test, the long ones (kills, fuzzing, 20,000 events) included.
 	@$(BIN)/pytest -q
 
 lint: dev       ## Check style and the layers.
