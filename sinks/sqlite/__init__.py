@@ -1,0 +1,1 @@
+"""The embedded default: every store and queue in one SQLite file."""
