@@ -8,19 +8,31 @@ plain strings here; :mod:`stages.validate` maps what it does not know to ``other
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 MAX_TEXT = 1_000_000
+MAX_INT = (1 << 63) - 1
 
+_HEX = "[0-9a-fA-F]"
 Uuid = Annotated[
-    str,
-    Meta(pattern=r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"),
+    str, Meta(pattern=rf"\A{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}\Z")
 ]
 Moment = Annotated[datetime, Meta(tz=True)]
-Count = Annotated[int, Meta(ge=0)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+Integer = Annotated[int, Meta(ge=-MAX_INT - 1, le=MAX_INT)]
+Count = Annotated[int, Meta(ge=0, le=MAX_INT)]
+Positive = Annotated[int, Meta(ge=1, le=MAX_INT)]
+
+OTHER = "other"
+PURPOSES = frozenset({"chat", "completion", "embedding", "fine_tune", OTHER})
+ROLES = frozenset({"user", "assistant", "system", "tool", "developer", "function", OTHER})
+RETRIEVAL_METHODS = frozenset({"embedding", "keyword", "hybrid", "none", OTHER})
+FINISH_REASONS = frozenset(
+    {"stop", "length", "content_filter", "function_call", "error", "tool_calls", OTHER}
+)
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -34,8 +46,8 @@ class Image(Wire, frozen=True, kw_only=True):
 
 
 class PromptBody(Wire, frozen=True, kw_only=True):
-    text: Annotated[str, Meta(max_length=MAX_TEXT)]
-    template: str | None = None
+    text: Text
+    template: Text | None = None
     parameters: dict[str, Any] | None = None
     images: list[Image] | None = None
     metadata: dict[str, Any] | None = None
@@ -51,8 +63,8 @@ class Session(Wire, frozen=True, kw_only=True):
 class ModelParameters(Wire, frozen=True, kw_only=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=1)] | None = None
-    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    top_k: Positive | None = None
+    max_tokens: Positive | None = None
     stop_sequences: list[str] | None = None
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
@@ -67,12 +79,12 @@ class Model(Wire, frozen=True, kw_only=True):
 
 class Message(Wire, frozen=True, kw_only=True):
     role: str | None = None
-    content: str | None = None
+    content: Text | None = None
 
 
 class Document(Wire, frozen=True, kw_only=True):
     id: str | None = None
-    content: str | None = None
+    content: Text | None = None
     relevance_score: float | None = None
 
 
@@ -101,7 +113,7 @@ class PromptEvent(Wire, frozen=True, kw_only=True):
 
 class FunctionCall(Wire, frozen=True, kw_only=True):
     name: str | None = None
-    arguments: str | None = None
+    arguments: Text | None = None
 
 
 class ToolCall(Wire, frozen=True, kw_only=True):
@@ -111,7 +123,7 @@ class ToolCall(Wire, frozen=True, kw_only=True):
 
 
 class ResponseBody(Wire, frozen=True, kw_only=True):
-    text: Annotated[str, Meta(max_length=MAX_TEXT)] | None = None
+    text: Text | None = None
     finish_reason: str | None = None
     function_call: FunctionCall | None = None
     tool_calls: list[ToolCall] | None = None
@@ -129,15 +141,15 @@ class Usage(Wire, frozen=True, kw_only=True):
 
 
 class Metrics(Wire, frozen=True, kw_only=True):
-    latency: int | None = None
-    ttft: int | None = None
+    latency: Integer | None = None
+    ttft: Integer | None = None
     throughput: float | None = None
     cost: float | None = None
 
 
 class ErrorBody(Wire, frozen=True, kw_only=True):
     code: str | None = None
-    message: str | None = None
+    message: Text | None = None
     type: str | None = None
     recoverable: bool | None = None
 
@@ -160,7 +172,7 @@ class SessionEvent(Wire, frozen=True, kw_only=True):
     event_id: Uuid
     timestamp: Moment
     session: Session
-    status: str
+    status: Literal["active", "completed", "failed", "archived"]
     started_at: Moment | None = None
     ended_at: Moment | None = None
     metadata: dict[str, Any] | None = None

@@ -23,7 +23,11 @@ Kind = Literal["prompt", "response", "session"]
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """A valid raw event. ``id`` is its lower-case UUID, ``time`` its own time in µs since 1970."""
+    """A valid raw event. ``id`` is its lower-case UUID, ``time`` its own time in µs since 1970.
+
+    Ids of events are lower-case and open enumerations hold known values in ``event`` already;
+    ``finish_reason_original`` is what a response's reason was, raw, when it became ``other``.
+    """
 
     kind: Kind
     id: str
@@ -32,6 +36,7 @@ class Decoded(msgspec.Struct, frozen=True):
     origin: Origin
     original: Original
     unknown_fields: int = 0
+    finish_reason_original: str | None = None
 
 
 class TextFacts(msgspec.Struct, frozen=True):
