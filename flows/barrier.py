@@ -1,0 +1,89 @@
+"""The barrier: outputs that write beside the stages and hold an epoch until all is durable."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, Protocol, TypeVar
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from flows.control import Control
+
+Item = TypeVar("Item")
+
+
+class Writer(Protocol[Item]):  # type: ignore[misc]
+    """Makes the items of a chunk durable somewhere; when it returns, they are.
+
+    It raises only for a bug or when the worker has to end.
+    """
+
+    name: str
+
+    def __call__(self, items: Item, /) -> None: ...
+
+
+class BarrierPart(StatefulSinkPartition[Item, None], Generic[Item]):
+    """Submits at most ``depth`` chunks to ``threads`` threads; a snapshot waits for all of them.
+
+    Whatever a writer raises is the worker's failure: the epoch then never commits.
+    """
+
+    def __init__(self, writer: Writer[Item], control: Control, threads: int, depth: int) -> None:
+        self._writer = writer
+        self._control = control
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"write-{writer.name}")
+        self._room = threading.BoundedSemaphore(depth)
+        self._pending: list[Future[None]] = []
+
+    def write_batch(self, values: list[Item]) -> None:
+        for value in values:
+            while not self._room.acquire(timeout=0.1):
+                if self._control.failed:
+                    return
+            self._pending = [f for f in self._pending if not f.done()]
+            self._pending.append(self._pool.submit(self._write, value))
+
+    def _write(self, value: Item) -> None:
+        try:
+            if not self._control.failed:
+                self._writer(value)
+        except BaseException as error:
+            self._control.fail(error)
+        finally:
+            self._room.release()
+
+    def snapshot(self) -> None:
+        pending, self._pending = self._pending, []
+        for future in pending:
+            while not future.done() and not self._control.failed:
+                _wait_for(future, 0.1)
+        # A failure is in the control by now: the source asks it before it commits anything.
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=not self._control.failed, cancel_futures=True)
+
+
+def _wait_for(future: Future[None], seconds: float) -> None:
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    done.wait(seconds)
+
+
+class BarrierSink(FixedPartitionedSink[Item, None], Generic[Item]):
+    """One partition of one writer, behind the barrier."""
+
+    def __init__(
+        self, writer: Writer[Item], control: Control, threads: int = 2, depth: int = 8
+    ) -> None:
+        self._build = (writer, control, threads, depth)
+
+    def list_parts(self) -> list[str]:
+        return [self._build[0].name]
+
+    def part_fn(self, item_key: str) -> int:  # noqa: ARG002
+        return 0
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> BarrierPart[Item]:  # noqa: ARG002
+        return BarrierPart(*self._build)

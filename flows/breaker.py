@@ -1,0 +1,68 @@
+"""A circuit breaker: while a store fails, it is not asked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+
+class BreakerSettings(msgspec.Struct, frozen=True):
+    """Opens when ``share`` of the last ``calls`` calls failed or took longer than ``timeout``
+    seconds; lets one call through again after ``recovery`` seconds."""
+
+    share: float = 0.5
+    calls: int = 10
+    least: int = 4
+    timeout: float = 5.0
+    recovery: float = 30.0
+
+
+class Breaker:
+    """Safe to use from several threads. ``clock`` is monotonic seconds."""
+
+    def __init__(
+        self, settings: BreakerSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._results: deque[bool] = deque(maxlen=settings.calls)
+        self._opened: float | None = None
+        self._probing = False
+
+    def admit(self) -> bool:
+        """True when a call may be made; its result must then be reported."""
+        with self._lock:
+            if self._opened is None:
+                return True
+            if self._probing or self._clock() - self._opened < self._settings.recovery:
+                return False
+            self._probing = True
+            return True
+
+    def report(self, ok: bool, seconds: float) -> None:
+        """What became of a call. A slow success counts as a failure."""
+        good = ok and seconds <= self._settings.timeout
+        with self._lock:
+            if self._probing:
+                self._probing = False
+                self._results.clear()
+                self._opened = None if good else self._clock()
+                return
+            self._results.append(good)
+            failed = self._results.count(False)
+            enough = len(self._results) >= self._settings.least
+            if enough and failed >= self._settings.share * len(self._results):
+                self._opened = self._clock()
+
+    @property
+    def state(self) -> str:
+        """``closed`` (calls pass), ``open`` or ``half-open`` (one call is trying)."""
+        with self._lock:
+            if self._opened is None:
+                return "closed"
+            return "half-open" if self._probing else "open"

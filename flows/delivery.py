@@ -1,0 +1,224 @@
+"""What happens to records on their way into a store, and to what was rejected."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from flows.breaker import Breaker, BreakerSettings
+from flows.control import Control
+from schemas.chunk import Chunk
+from schemas.failures import Rejected
+from schemas.log import Origin
+from schemas.ports import Claims, Damaged, DeadLetters, Parking, Refused, Result, Sink, Unavailable
+from schemas.records import Mutation, Record, RecordId, Store
+
+BACKOFF = (1.0, 2.0, 4.0)
+JITTER = 0.2
+BEFORE_CLAIM = frozenset({"validate", "dedupe"})
+"""Stages whose rejections hold no claim."""
+
+_log = structlog.get_logger("delivery")
+
+
+class Observer(Protocol):
+    """Who counts what became of records and dead letters."""
+
+    def written(self, store: Store, status: str, count: int, /) -> None:
+        """``status``: written, erased, rejected or parked."""
+        ...
+
+    def write_took(self, store: Store, seconds: float, /) -> None: ...
+
+    def dead(self, rejected: Sequence[Rejected], /) -> None: ...
+
+
+class DeliverySettings(msgspec.Struct, frozen=True):
+    """``deadline``: seconds in which a record is tried before it is parked."""
+
+    deadline: float = 5.0
+    backoff: tuple[float, ...] = BACKOFF
+    breaker: BreakerSettings = BreakerSettings()
+
+
+Failed = list[tuple[Record, str]]
+
+
+class StoreWriter:
+    """Writes the records of one store: retried within the deadline, then parked; what the store
+    refuses for good becomes a dead letter. While neither the store nor its queue can be written it
+    does not return, so the worker reads no further."""
+
+    def __init__(
+        self,
+        sink: Sink[Any],
+        select: Callable[[Mutation], Record | None],
+        parking: Parking,
+        letters: DeadLetters,
+        control: Control,
+        observer: Observer,
+        settings: DeliverySettings,
+    ) -> None:
+        self.name: str = sink.store
+        self.breaker = Breaker(settings.breaker)
+        self._store = sink.store
+        self._sink = sink
+        self._select = select
+        self._parking = parking
+        self._letters = letters
+        self._control = control
+        self._observer = observer
+        self._settings = settings
+
+    def __call__(self, chunk: Chunk[Mutation]) -> None:
+        records = [r for m in chunk.items if (r := self._select(m)) is not None]
+        if records:
+            self.deliver(records)
+
+    def deliver(self, records: Sequence[Record]) -> None:
+        """Returns when every record is written, parked or a dead letter, or the worker fails."""
+        pending: Failed = [(record, "") for record in records]
+        told = 0.0
+        forced = False
+        while pending and not self._control.failed:
+            pending = self._try(pending, forced)
+            if not pending:
+                break
+            try:
+                self._parking.park(self._store, pending)
+            except Unavailable as error:
+                self._control.trouble(self.name, error.code)
+                if time.monotonic() - told > 5.0:
+                    told = time.monotonic()
+                    _log.error("stopped_reading", store=self.name, what=error.what, code=error.code)
+                forced = True
+                self._control.wait(0.5)
+            else:
+                codes = sorted({code for _, code in pending})
+                _log.warning("parked", store=self.name, records=len(pending), codes=codes)
+                self._observer.written(self._store, "parked", len(pending))
+                break
+        if not pending:
+            self._control.trouble(self.name, None)
+
+    def _try(self, pending: Failed, forced: bool) -> Failed:
+        """Tries until the deadline; answers what could not be written, with the codes of why."""
+        started = time.monotonic()
+        attempt = 0
+        while not self._control.failed:
+            if not forced and not self.breaker.admit():
+                return [(record, "circuit_open") for record, _ in pending]
+            before = time.monotonic()
+            pending = self.attempt([record for record, _ in pending])
+            seconds = time.monotonic() - before
+            self._observer.write_took(self._store, seconds)
+            if not forced:
+                self.breaker.report(not pending, seconds)
+            if not pending or forced or attempt == len(self._settings.backoff):
+                return pending
+            # Jitter only spreads retries in time; nothing is decided by it.
+            delay = self._settings.backoff[attempt] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+            if time.monotonic() - started + delay > self._settings.deadline:
+                return pending
+            self._control.wait(delay)
+            attempt += 1
+        return pending
+
+    def attempt(self, records: Sequence[Record]) -> Failed:
+        """Writes once and handles what was refused; answers the records to try again."""
+        results = self._write(records)
+        again: Failed = []
+        refused: list[Refused] = []
+        counts: dict[str, int] = {}
+        for record, result in zip(records, results, strict=True):
+            if result.status == "unavailable":
+                again.append((record, result.code))
+                continue
+            counts[result.status] = counts.get(result.status, 0) + 1
+            if result.status == "rejected":
+                refused.append(Refused(self._store, record, result.code))
+        if refused and not persist(lambda: self._letters.put(refused), self._control):
+            return again
+        for status, count in counts.items():
+            self._observer.written(self._store, status, count)
+        return again
+
+    def _write(self, records: Sequence[Record]) -> Sequence[Result]:
+        try:
+            return self._sink.write(records)
+        except Unavailable as error:
+            return [Result("unavailable", error.code)] * len(records)
+        except Damaged:
+            raise
+        except Exception as error:
+            _log.warning("isolating", store=self.name, error=type(error).__name__)
+        results = [self._write_one(record) for record in records]
+        if any(r.status not in ("unavailable", "rejected") for r in results):
+            return results
+        # All of them raise: the store is at fault, not a record.
+        return [Result("unavailable", "internal_error")] * len(records)
+
+    def _write_one(self, record: Record) -> Result:
+        try:
+            return self._sink.write([record])[0]
+        except Unavailable as error:
+            return Result("unavailable", error.code)
+        except Damaged:
+            raise
+        except Exception:
+            return Result("rejected", "internal_error")
+
+
+class LetterWriter:
+    """Makes rejected events dead letters, and then releases the claims they held."""
+
+    name = "dlq"
+
+    def __init__(
+        self, letters: DeadLetters, claims: Claims, control: Control, observer: Observer
+    ) -> None:
+        self._letters = letters
+        self._claims = claims
+        self._control = control
+        self._observer = observer
+
+    def __call__(self, rejected: tuple[Rejected, ...]) -> None:
+        if not persist(lambda: self._letters.put(rejected), self._control):
+            return
+        held: list[tuple[RecordId, Origin]] = [
+            (RecordId(r.kind, r.event_id), r.origin)  # type: ignore[arg-type]
+            for r in rejected
+            if r.event_id and r.kind and r.stage not in BEFORE_CLAIM
+        ]
+        if held and not persist(lambda: self._claims.release(held), self._control):
+            return
+        self._observer.dead(rejected)
+
+
+def persist(action: Callable[[], None], control: Control) -> bool:
+    """Repeats an action until what it needs is available; False when the worker fails meanwhile.
+
+    This is one of the two places where a worker stops reading: its outputs fill up.
+    """
+    told = 0.0
+    trouble = ""
+    while not control.failed:
+        try:
+            action()
+        except Unavailable as error:
+            trouble = error.what
+            control.trouble(trouble, error.code)
+            if time.monotonic() - told > 5.0:
+                told = time.monotonic()
+                _log.error("stopped_reading", what=error.what, code=error.code)
+            control.wait(0.5)
+        else:
+            if trouble:
+                control.trouble(trouble, None)
+            return True
+    return False

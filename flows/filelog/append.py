@@ -1,0 +1,132 @@
+"""Appends bare events, one JSON object a line, each to the topic that its shape names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import orjson
+
+from flows.filelog.lines import NewRecord
+from flows.filelog.writer import LogWriter
+
+BATCH = 5000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+PROMPTS, RESPONSES, SESSIONS = "llm.prompts.v1", "llm.responses.v1", "llm.sessions.v1"
+
+
+class RefusedLine(msgspec.Struct, frozen=True):
+    """A line that was not appended. ``number`` counts from 1; ``reason`` quotes nothing of it."""
+
+    number: int
+    reason: str
+
+
+class Appended(msgspec.Struct):
+    """What became of the lines: records appended by topic, and the lines refused."""
+
+    topics: dict[str, int] = {}
+    refused: list[RefusedLine] = []
+
+
+def append_events(
+    lines: Iterable[bytes],
+    log_dir: Path,
+    topic: str | None = None,
+    timestamp: Literal["event", "now"] = "event",
+) -> Appended:
+    """Appends each line as a record, durable when it returns.
+
+    The topic is ``topic``, else what the event's shape names; a line that fits none, or several, is
+    refused unless ``topic`` is given. The key is the session id (for a response that names none,
+    its prompt's id). The log timestamp is the event's own, or the clock's with ``now``; where an
+    event has no readable one, that of the line before (the clock for the first).
+    Blank lines are passed over. Duplicates are appended like any other.
+    """
+    writer = LogWriter(log_dir)
+    result = Appended()
+    previous = time.time_ns() // 1_000_000
+    numbered = enumerate(lines, start=1)
+    while batch := list(islice(numbered, BATCH)):
+        records = []
+        for number, raw in batch:
+            line = raw.strip(b" \t\r\n")
+            if not line:
+                continue
+            event = _parse(line)
+            found = topic or _route(event)
+            if isinstance(found, RefusedShape):
+                result.refused.append(RefusedLine(number, found.reason))
+                continue
+            if timestamp == "now":
+                previous = time.time_ns() // 1_000_000
+            else:
+                previous = _event_time(event, previous)
+            records.append(NewRecord(found, line, previous, _key(event)))
+            result.topics[found] = result.topics.get(found, 0) + 1
+        if records:
+            writer.append(records)
+    return result
+
+
+class RefusedShape(msgspec.Struct, frozen=True):
+    reason: str
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _route(event: Any) -> str | RefusedShape:
+    if event is None:
+        return RefusedShape("not JSON")
+    if not isinstance(event, dict):
+        return RefusedShape("not a JSON object")
+    fits = []
+    if "prompt" in event:
+        fits.append(PROMPTS)
+    if "response" in event or "promptEventId" in event:
+        fits.append(RESPONSES)
+    if not fits and "session" in event and "status" in event:
+        fits.append(SESSIONS)
+    if len(fits) == 1:
+        return fits[0]
+    if fits:
+        return RefusedShape("fits more than one topic: has fields of a prompt and of a response")
+    return RefusedShape("fits no topic: neither a prompt, a response nor a session event")
+
+
+def _key(event: Any) -> bytes | None:
+    for key in _key_candidates(event):
+        if isinstance(key, str) and key:
+            return key.encode("utf-8", "surrogatepass")
+    return None
+
+
+def _key_candidates(event: Any) -> Iterator[object]:
+    if isinstance(event, dict):
+        session = event.get("session")
+        if isinstance(session, dict):
+            yield session.get("id")
+        yield event.get("promptEventId")
+
+
+def _event_time(event: Any, otherwise: int) -> int:
+    """The event's own time in ms since 1970, or ``otherwise`` when it has no readable one."""
+    stamp = event.get("timestamp") if isinstance(event, dict) else None
+    if not isinstance(stamp, str):
+        return otherwise
+    try:
+        moment = msgspec.convert(stamp, datetime)
+    except msgspec.ValidationError:
+        return otherwise
+    return otherwise if moment.tzinfo is None else (moment - _EPOCH) // timedelta(milliseconds=1)
