@@ -1,0 +1,258 @@
+"""The graph store: nodes, registers and edges merged so that the order of arrival does not matter.
+
+What a record owns (its nodes, and the edges that start there) is replaced as a set by a version
+that is not lower. What it shares only ever grows: nodes are made if missing, registers are won by
+their greatest (or least) value, edges are added.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+from schemas.records import GraphRecord, Store
+from sinks.sqlite.base import SqliteSink, StoreSettings, next_row, placeholders
+from sinks.sqlite.database import Database
+from sinks.sqlite.graph_rows import (
+    INDEXED,
+    GraphRows,
+    Name,
+    RegisterRow,
+    graph_rows,
+    merge_edge,
+    merge_registers,
+)
+from sinks.sqlite.stamps import STAMP, STAMP_COLUMNS, from_json
+
+SWEPT = ("Text", "Template", "Document", "ToolCall")
+"""Labels of nodes that mean nothing once no edge holds them."""
+
+_OWNED_COLUMNS = ("properties", *INDEXED.values())
+_NEW_RECORD = f"INSERT INTO graph_record (record, {STAMP}) VALUES ({placeholders(13)})"  # noqa: S608
+_OLD_RECORD = (
+    f"UPDATE graph_record SET {', '.join(f'{c} = ?' for c in STAMP_COLUMNS)} WHERE record = ?"  # noqa: S608
+)
+_FIND_NODE = "SELECT node FROM graph_node WHERE label = ? AND key = ?"
+_NEW_NODE = (
+    "INSERT INTO graph_node (node, label, key, owner, properties, "  # noqa: S608
+    f"{', '.join(INDEXED.values())}) VALUES ({placeholders(5 + len(INDEXED))})"
+)
+_OWN_NODE = (
+    "UPDATE graph_node SET owner = ?, properties = ?, "  # noqa: S608
+    f"{', '.join(f'{c} = ?' for c in INDEXED.values())} WHERE node = ?"
+)
+_DISOWN_NODE = (
+    "UPDATE graph_node SET owner = NULL, "  # noqa: S608
+    f"{', '.join(f'{c} = NULL' for c in _OWNED_COLUMNS)} WHERE node = ?"
+)
+_REGISTER = """
+INSERT INTO graph_register (node, name, mode, at, value) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (node, name) DO UPDATE SET at = excluded.at, value = excluded.value
+WHERE CASE mode
+    WHEN 'min' THEN excluded.at < at OR (excluded.at = at AND excluded.value > value)
+    ELSE (excluded.at, excluded.value) > (at, value)
+END
+"""
+_OWNED_EDGE = """
+INSERT INTO graph_edge (source, type, target, owner, properties) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (source, type, target)
+DO UPDATE SET owner = excluded.owner, properties = excluded.properties
+"""
+_SHARED_EDGE = """
+INSERT INTO graph_edge (source, type, target, properties) VALUES (?, ?, ?, ?)
+ON CONFLICT (source, type, target) DO UPDATE SET properties = excluded.properties
+WHERE owner IS NULL AND excluded.properties > properties
+"""
+_EDGES_OF_OWNER = """
+SELECT e.source, e.type, e.target FROM graph_node AS n
+CROSS JOIN graph_edge AS e ON e.source = n.node AND e.owner = n.owner WHERE n.owner = ?
+"""
+_UNHELD = f"""
+SELECT 1 FROM graph_node AS n WHERE n.node = ? AND n.owner IS NULL
+AND (n.label IN ({placeholders(len(SWEPT))})
+    OR NOT EXISTS (SELECT 1 FROM graph_register AS r WHERE r.node = n.node))
+AND NOT EXISTS (SELECT 1 FROM graph_edge AS e WHERE e.target = n.node)
+AND NOT EXISTS (SELECT 1 FROM graph_edge AS e WHERE e.source = n.node)
+"""  # noqa: S608
+_DROP_EDGE = "DELETE FROM graph_edge WHERE source = ? AND type = ? AND target = ?"
+
+Edge = tuple[int, str, int]
+
+
+class GraphSettings(StoreSettings):
+    """The graph in SQLite."""
+
+
+class GraphSink(SqliteSink[GraphRecord, GraphRows]):
+    """Nodes and edges. ``fetch`` answers the nodes and edges that the record owns."""
+
+    store: ClassVar[Store] = "graph"
+    table: ClassVar[str] = "graph_record"
+    tombstones: ClassVar[str] = "graph_tombstone"
+    content_columns: ClassVar[str] = "record"
+
+    def __init__(self, database: Database, settings: GraphSettings | None = None) -> None:
+        super().__init__(database)
+        self._settings = settings or GraphSettings()
+
+    def _prepare(self, record: GraphRecord) -> GraphRows:
+        return graph_rows(record, self._settings.max_record_bytes)
+
+    def _apply(
+        self,
+        connection: sqlite3.Connection,
+        rows: Sequence[GraphRows],
+        held: Sequence[int | None],
+    ) -> None:
+        owners = _write_records(connection, rows, held)
+        nodes = _write_nodes(connection, rows, owners)
+        registers: dict[tuple[Name, str], RegisterRow] = {}
+        shared: dict[tuple[Name, str, Name], str] = {}
+        owned: list[tuple[int, str, int, int, str]] = []
+        for owner, row in zip(owners, rows, strict=True):
+            merge_registers(registers, row.registers.items())
+            for triple, properties in row.shared_edges.items():
+                merge_edge(shared, triple, properties)
+            for (source, kind, target), properties in row.owned_edges.items():
+                owned.append((nodes[source], kind, nodes[target], owner, properties))
+        before = [record for record in held if record is not None]
+        loose = _drop_edges(connection, before, {edge[:3] for edge in owned})
+        loose |= _disown(connection, before, {nodes[name] for row in rows for name in row.owned})
+        connection.executemany(
+            _REGISTER,
+            [(nodes[node], name, *row) for (node, name), row in registers.items()],
+        )
+        connection.executemany(_OWNED_EDGE, sorted(owned))
+        connection.executemany(
+            _SHARED_EDGE,
+            sorted((nodes[s], kind, nodes[t], p) for (s, kind, t), p in shared.items()),
+        )
+        _sweep(connection, loose)
+
+    def _forget(self, connection: sqlite3.Connection, records: Sequence[int]) -> None:
+        loose = _drop_edges(connection, records, set()) | _disown(connection, records, set())
+        connection.executemany(
+            "DELETE FROM graph_record WHERE record = ?", [(record,) for record in records]
+        )
+        _sweep(connection, loose)
+
+    def _content(
+        self, connection: sqlite3.Connection, row: tuple[Any, ...], /
+    ) -> dict[str, object]:
+        owner = row[0]
+        nodes = connection.execute(
+            "SELECT label, key, properties FROM graph_node WHERE owner = ? ORDER BY label, key",
+            (owner,),
+        ).fetchall()
+        edges = connection.execute(
+            "SELECT e.type, s.label, s.key, t.label, t.key, e.properties FROM graph_node AS s "
+            "CROSS JOIN graph_edge AS e ON e.source = s.node AND e.owner = s.owner "
+            "JOIN graph_node AS t ON t.node = e.target WHERE s.owner = ? ORDER BY 1, 2, 3, 4, 5",
+            (owner,),
+        ).fetchall()
+        return {
+            "nodes": [
+                {"label": label, "key": key, "properties": from_json(properties)}
+                for label, key, properties in nodes
+            ],
+            "edges": [
+                {
+                    "type": kind,
+                    "source": [source, source_key],
+                    "target": [target, target_key],
+                    "properties": from_json(properties),
+                }
+                for kind, source, source_key, target, target_key, properties in edges
+            ],
+        }
+
+
+def _write_records(
+    connection: sqlite3.Connection, rows: Sequence[GraphRows], held: Sequence[int | None]
+) -> list[int]:
+    """Writes the stamps; answers the row id of each record, in order."""
+    following = next_row(connection, "graph_record")
+    owners: list[int] = []
+    new: list[tuple[object, ...]] = []
+    old: list[tuple[object, ...]] = []
+    for row, record in zip(rows, held, strict=True):
+        if record is None:
+            record, following = following, following + 1
+            new.append((record, *row.stamp))
+        else:
+            old.append((*row.stamp, record))
+        owners.append(record)
+    connection.executemany(_NEW_RECORD, new)
+    connection.executemany(_OLD_RECORD, old)
+    return owners
+
+
+def _write_nodes(
+    connection: sqlite3.Connection, rows: Sequence[GraphRows], owners: Sequence[int]
+) -> dict[Name, int]:
+    """Makes or takes over the nodes of all rows; answers the row id of each."""
+    owned = {
+        name: (owner, *columns)
+        for owner, row in zip(owners, rows, strict=True)
+        for name, columns in row.owned.items()
+    }
+    nodes: dict[Name, int] = {}
+    following = next_row(connection, "graph_node", "node")
+    new: list[tuple[object, ...]] = []
+    old: list[tuple[object, ...]] = []
+    shared = (None,) * (1 + len(_OWNED_COLUMNS))
+    find = connection.cursor()
+    for row in rows:
+        for name in row.nodes:
+            if name in nodes:
+                continue
+            found = find.execute(_FIND_NODE, name).fetchone()
+            if found is None:
+                nodes[name] = following
+                new.append((following, *name, *owned.get(name, shared)))
+                following += 1
+            else:
+                nodes[name] = found[0]
+                if name in owned:
+                    old.append((*owned[name], found[0]))
+    connection.executemany(_NEW_NODE, new)
+    connection.executemany(_OWN_NODE, old)
+    return nodes
+
+
+def _drop_edges(connection: sqlite3.Connection, owners: Iterable[int], keep: set[Edge]) -> set[int]:
+    """Removes the edges of the owners that are not to be kept; answers their ends."""
+    gone = [
+        edge
+        for owner in owners
+        for edge in connection.execute(_EDGES_OF_OWNER, (owner,)).fetchall()
+        if edge not in keep
+    ]
+    connection.executemany(_DROP_EDGE, gone)
+    return {end for source, _, target in gone for end in (source, target)}
+
+
+def _disown(connection: sqlite3.Connection, owners: Iterable[int], keep: set[int]) -> set[int]:
+    """Makes placeholders of the nodes of the owners that are not to be kept."""
+    gone = [
+        node
+        for owner in owners
+        for (node,) in connection.execute(
+            "SELECT node FROM graph_node WHERE owner = ?", (owner,)
+        ).fetchall()
+        if node not in keep
+    ]
+    connection.executemany(_DISOWN_NODE, [(node,) for node in gone])
+    return set(gone)
+
+
+def _sweep(connection: sqlite3.Connection, candidates: Iterable[int]) -> None:
+    """Removes placeholders and content nodes that no edge holds any more."""
+    unheld = [
+        (node,)
+        for node in candidates
+        if connection.execute(_UNHELD, (node, *SWEPT)).fetchone() is not None
+    ]
+    connection.executemany("DELETE FROM graph_register WHERE node = ?", unheld)
+    connection.executemany("DELETE FROM graph_node WHERE node = ?", unheld)
