@@ -207,6 +207,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     store: str | None = None
     retries: int = 0
     resolved: str | None = None
+    event_kind: str | None = None
 
 
 class Refused(msgspec.Struct, frozen=True):

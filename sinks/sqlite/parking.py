@@ -1,0 +1,77 @@
+"""The reconciliation queues: records that a store could not take, until it can."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+
+from schemas.ports import Parked
+from schemas.records import STORES, Record, Store
+from sinks.sqlite.database import Database
+from sinks.sqlite.packing import pack, unpack_record
+
+PART = "parking"
+
+_PARK = (
+    "INSERT OR REPLACE INTO parking (store, kind, id, version, code, record)"
+    " SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS"
+    " (SELECT 1 FROM parking WHERE store = ?1 AND kind = ?2 AND id = ?3 AND version >= ?4)"
+)
+_TAKE = (
+    "SELECT sequence, record, code, attempts FROM parking"
+    " WHERE store = ? AND sequence > ? ORDER BY sequence LIMIT ?"
+)
+_SETTLE = "DELETE FROM parking WHERE sequence = ?"
+_FAILED = "UPDATE parking SET attempts = attempts + 1, code = ? WHERE sequence = ?"
+_BACKLOG = "SELECT store, count(*) FROM parking GROUP BY store"
+
+
+class SqliteParking:
+    """:class:`schemas.ports.Parking`, keyed by store and record: of an id only the greatest version
+    waits. A version that replaces another stands at the end, so that settling the one that was
+    taken does not take the new one away."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def park(self, store: Store, records: Sequence[tuple[Record, str]], /) -> None:
+        """See :meth:`schemas.ports.Parking.park`."""
+        self.submit(store, records).result()
+
+    def submit(self, store: Store, records: Sequence[tuple[Record, str]], /) -> Future[None]:
+        """As :meth:`park`, without waiting."""
+        rows = [
+            (store, r.stamp.kind, r.stamp.id, r.stamp.version, code, pack(r)) for r, code in records
+        ]
+        return self._many(_PARK, rows)
+
+    def take(self, store: Store, limit: int, /, after: int = 0) -> Sequence[Parked]:
+        """Up to ``limit`` of the oldest behind sequence ``after``, left in the queue."""
+
+        def read(connection: sqlite3.Connection) -> list[tuple[int, bytes, str, int]]:
+            return connection.execute(_TAKE, (store, after, limit)).fetchall()
+
+        return [
+            Parked(sequence, store, unpack_record(store, record), code, attempts)
+            for sequence, record, code, attempts in self._database.read(PART, read)
+        ]
+
+    def settle(self, done: Sequence[Parked], /) -> None:
+        """See :meth:`schemas.ports.Parking.settle`. Durable when it returns."""
+        self._many(_SETTLE, [(parked.sequence,) for parked in done]).result()
+
+    def failed(self, tried: Sequence[tuple[Parked, str]], /) -> None:
+        """Counts an attempt that failed again, with its code."""
+        self._many(_FAILED, [(code, parked.sequence) for parked, code in tried]).result()
+
+    def backlog(self) -> Mapping[Store, int]:
+        """How many wait, of every store."""
+        counts = self._database.read(PART, lambda c: c.execute(_BACKLOG).fetchall())
+        return dict.fromkeys(STORES, 0) | dict(counts)
+
+    def _many(self, statement: str, rows: Sequence[tuple[object, ...]]) -> Future[None]:
+        def job(connection: sqlite3.Connection) -> None:
+            connection.executemany(statement, rows)
+
+        return self._database.submit(PART, job)
