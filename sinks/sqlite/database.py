@@ -54,6 +54,7 @@ class Database:
         self._queue: SimpleQueue[_Item | None] = SimpleQueue()
         self._gate = threading.Lock()
         self._closed = False
+        self._wrote = False
         self._local = threading.local()
         self._readers: WeakSet[_Connection] = WeakSet()
         self._thread = threading.Thread(target=self._serve, name="sqlite-writer", daemon=True)
@@ -147,12 +148,13 @@ class Database:
         self._thread.join()
         for reader in list(self._readers):
             reader.close()
-        try:
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.Error:
-            pass  # The journal stays beside the file; whoever opens it next recovers it.
-        finally:
-            self._writer.close()
+        # The journal may stay beside the file (another process is at work, the disk is full):
+        # who opens it next recovers it. A command that only read leaves it to the worker.
+        if self._wrote:
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.execute("PRAGMA busy_timeout = 0")
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._writer.close()
 
     def _serve(self) -> None:
         """The writer thread: a group at a time until closed."""
@@ -184,6 +186,7 @@ class Database:
                 writer.execute("BEGIN IMMEDIATE")
                 outcomes = [self._one(item) for item in group]
                 writer.execute("COMMIT")
+                self._wrote = True
             else:
                 outcomes = [(None, None)] * len(group)
         except BaseException as error:
