@@ -35,8 +35,11 @@ FINISH_REASONS = frozenset(
 )
 
 
-class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Base of all wire structs: camelCase names, unknown fields ignored, null counts as absent."""
+class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Base of all wire structs: camelCase names, unknown fields ignored, null counts as absent.
+
+    Encoded again, a struct leaves out what is absent: a field added later changes no encoding.
+    """
 
 
 class Image(Wire, frozen=True, kw_only=True):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import msgspec
-
 from schemas.chunk import Chunk, Outcome
 from schemas.events import KINDS, TOPICS
 from schemas.failures import Detail, Rejected
@@ -89,11 +87,3 @@ class Validate:
 def _id_of(tree: Any) -> str | None:
     value = tree.get("eventId") if isinstance(tree, dict) else None
     return value.lower() if isinstance(value, str) and is_uuid(value) else None
-
-
-def encode_content(decoded: Decoded) -> bytes:
-    """The canonical re-encoding of a typed event: equal for equal content, whatever its form.
-
-    Sorted keys, absent and null alike, numbers in one form; unknown fields do not count.
-    """
-    return msgspec.json.encode(decoded.event, order="sorted")
