@@ -19,6 +19,7 @@ ScreenedJson = NewType("ScreenedJson", bytes)
 """Canonical JSON (sorted keys, UTF-8) of a screened object; ``b"{}"`` when there is none."""
 
 WITHHELD = Screened("[WITHHELD]")
+EMPTY = Screened("")
 Kind = Literal["prompt", "response", "session"]
 
 
@@ -243,13 +244,16 @@ class ModelFacts(msgspec.Struct, frozen=True):
     context_window: int | None = None
     max_output_tokens: int | None = None
     alias: bool = False
+    family: str | None = None
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """``pico_usd`` is in 10⁻¹² USD; ``status`` is priced, unpriced, inconsistent or none.
+    """``pico_usd`` is in 10⁻¹² USD; ``status`` says why it is there or not.
 
-    ``none``: the event carries no billed tokens. Provenance: which price file, valid from when,
-    and who counted the tokens.
+    ``priced``; ``unpriced``: no such model or no price then; ``inconsistent``: parts of the usage
+    are larger than the whole; ``lacking``: the model is not known yet, or the registry did not
+    answer; ``none``: the event carries no billed tokens. Provenance: which price file, valid from
+    when, and who counted the tokens.
     """
 
     status: str
@@ -274,7 +278,9 @@ class Enriched(msgspec.Struct, frozen=True):
 
     ``state``: ``complete``, ``waiting`` (a response whose prompt has not come) or ``orphan`` (it
     did not come within the configured log time). ``version`` counts the facts known; a later
-    version rewrites an earlier one. ``session``, ``model`` and ``user`` are the joined ones.
+    version rewrites an earlier one. ``session``, ``model`` and ``user`` are the joined ones;
+    ``own_user`` and ``own_registry`` are what the event's own session and model resolved to (None:
+    it names none, or unknown). ``lacking`` names what did not answer: directory, registry.
     """
 
     event: ScreenedEvent
@@ -288,3 +294,6 @@ class Enriched(msgspec.Struct, frozen=True):
     vector: bytes | None = None
     vector_model: str | None = None
     original: Original | None = None
+    own_user: UserFacts | None = None
+    own_registry: ModelFacts | None = None
+    lacking: tuple[str, ...] = ()

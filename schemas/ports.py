@@ -146,10 +146,21 @@ class Cache(Protocol):
     def put(self, items: Sequence[tuple[bytes, bytes]], /) -> None: ...
 
 
+class Tier(msgspec.Struct, frozen=True):
+    """Prices of all tokens of a request whose prompt has more than ``above`` tokens."""
+
+    above: int
+    input: int
+    output: int
+    cached: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+
+
 class Price(msgspec.Struct, frozen=True):
     """Prices of one model in 10⁻¹² USD a token, valid from a date (ISO), with their source.
 
-    None: the source gives no such price.
+    None: the source gives no such price. ``tiers`` are in ascending order of ``above``.
     """
 
     version: str
@@ -159,6 +170,7 @@ class Price(msgspec.Struct, frozen=True):
     cached: int | None = None
     cache_write: int | None = None
     reasoning: int | None = None
+    tiers: tuple[Tier, ...] = ()
 
 
 class ModelEntry(msgspec.Struct, frozen=True):

@@ -137,13 +137,18 @@ class Mutation(msgspec.Struct, frozen=True):
     point: PointRecord | None = None
 
 
-def compose(*parts: str) -> str:
+def compose(*parts: str | None) -> str:
     """A key of several parts, injective and readable: parts are percent-encoded, joined by ``/``.
 
-    >>> compose("acme", "a/b")
-    'acme/a%2Fb'
+    An absent or empty part is ``_``; a part that is ``_`` itself is ``%5F``.
+
+    >>> compose("acme", "a/b"), compose(None, "gpt-4o"), compose("_")
+    ('acme/a%2Fb', '_/gpt-4o', '%5F')
     """
-    return "/".join(quote(p, safe=" :@+,.~-_=") for p in parts)
+    return "/".join([_PARTS.get(p) or quote(p or "", safe=" :@+,.~-_=") for p in parts])
+
+
+_PARTS: dict[str | None, str] = {None: "_", "": "_", "_": "%5F"}
 
 
 def register_stamp(time: int, event_id: str) -> str:
