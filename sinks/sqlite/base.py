@@ -104,8 +104,10 @@ class SqliteSink(ABC, Generic[R, P]):
         """Erases records: rows, index entries and, as far as no reader holds it, the journal."""
         if not ids:
             return ()
-        results = [ERASED if is_identity(identity) else BAD_ID for identity in ids]
-        known = [identity for identity in ids if is_identity(identity)]
+        results = [
+            ERASED if is_identity(identity.kind, identity.id) else BAD_ID for identity in ids
+        ]
+        known = [identity for identity in ids if is_identity(identity.kind, identity.id)]
         try:
             self._check_open()
             self._database.submit(

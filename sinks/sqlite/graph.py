@@ -18,10 +18,9 @@ from sinks.sqlite.graph_rows import (
     INDEXED,
     GraphRows,
     Name,
-    RegisterRow,
     graph_rows,
-    merge_edge,
-    merge_registers,
+    merged_edges,
+    merged_registers,
 )
 from sinks.sqlite.stamps import STAMP, STAMP_COLUMNS, from_json
 
@@ -107,26 +106,29 @@ class GraphSink(SqliteSink[GraphRecord, GraphRows]):
     ) -> None:
         owners = _write_records(connection, rows, held)
         nodes = _write_nodes(connection, rows, owners)
-        registers: dict[tuple[Name, str], RegisterRow] = {}
-        shared: dict[tuple[Name, str, Name], str] = {}
-        owned: list[tuple[int, str, int, int, str]] = []
-        for owner, row in zip(owners, rows, strict=True):
-            merge_registers(registers, row.registers.items())
-            for triple, properties in row.shared_edges.items():
-                merge_edge(shared, triple, properties)
-            for (source, kind, target), properties in row.owned_edges.items():
-                owned.append((nodes[source], kind, nodes[target], owner, properties))
+        owned = [
+            (nodes[source], kind, nodes[target], owner, properties)
+            for owner, row in zip(owners, rows, strict=True)
+            for (source, kind, target), properties in merged_edges(row.owned_edges).items()
+        ]
+        shared = merged_edges(edge for row in rows for edge in row.shared_edges)
         before = [record for record in held if record is not None]
-        loose = _drop_edges(connection, before, {edge[:3] for edge in owned})
-        loose |= _disown(connection, before, {nodes[name] for row in rows for name in row.owned})
+        loose: set[int] = set()
+        if before:
+            loose = _drop_edges(connection, before, {edge[:3] for edge in owned})
+            kept = {nodes[name] for row in rows for name in row.owned}
+            loose |= _disown(connection, before, kept)
         connection.executemany(
             _REGISTER,
-            [(nodes[node], name, *row) for (node, name), row in registers.items()],
+            [
+                (nodes[node], name, *decided)
+                for (node, name), decided in merged_registers(rows).items()
+            ],
         )
-        connection.executemany(_OWNED_EDGE, sorted(owned))
+        connection.executemany(_OWNED_EDGE, owned)
         connection.executemany(
             _SHARED_EDGE,
-            sorted((nodes[s], kind, nodes[t], p) for (s, kind, t), p in shared.items()),
+            [(nodes[s], kind, nodes[t], p) for (s, kind, t), p in shared.items()],
         )
         _sweep(connection, loose)
 
@@ -204,7 +206,7 @@ def _write_nodes(
     shared = (None,) * (1 + len(_OWNED_COLUMNS))
     find = connection.cursor()
     for row in rows:
-        for name in row.nodes:
+        for name in row.names:
             if name in nodes:
                 continue
             found = find.execute(_FIND_NODE, name).fetchone()

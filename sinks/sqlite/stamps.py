@@ -30,8 +30,8 @@ STAMP_COLUMNS = (
 STAMP = ", ".join(STAMP_COLUMNS)
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LEAST, GREATEST = -(1 << 63), (1 << 63) - 1
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_JSON = msgspec.json.Encoder(order="sorted")
+_IS_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
+_ENCODE = msgspec.json.Encoder(order="sorted").encode
 
 
 class Refusal(Exception):
@@ -42,19 +42,22 @@ class Refusal(Exception):
         self.code = code
 
 
-def is_identity(identity: RecordId) -> bool:
+def is_identity(kind: str, id_: str) -> bool:
     """Whether it is a kind we know and a lower-case UUID."""
-    return identity.kind in KINDS and _UUID.fullmatch(identity.id) is not None
+    return kind in KINDS and _IS_UUID(id_) is not None
 
 
 def stamp_row(stamp: Stamp) -> tuple[object, ...]:
     """The values of :data:`STAMP_COLUMNS`. Refuses ids that are not lower-case UUIDs."""
     origin = stamp.origin
-    if not is_identity(stamp.record_id):
+    if not is_identity(stamp.kind, stamp.id):
         raise Refusal("bad_id")
-    for number in (stamp.version, stamp.time, origin.partition, origin.offset, origin.timestamp):
-        if not LEAST <= number <= GREATEST:
-            raise Refusal("bad_number")
+    if (
+        min(stamp.version, stamp.time, origin.partition, origin.offset, origin.timestamp) < LEAST
+        or max(stamp.version, stamp.time, origin.partition, origin.offset, origin.timestamp)
+        > GREATEST
+    ):
+        raise Refusal("bad_number")
     check_texts((origin.topic, stamp.pipeline, stamp.sha256, stamp.tenant or "", stamp.user or ""))
     return (
         stamp.kind,
@@ -86,7 +89,9 @@ def record_id(kind: str, id_: str) -> RecordId:
 def check_texts(texts: Iterable[str]) -> None:
     """Refuses what UTF-8 cannot hold: lone surrogates."""
     try:
-        "".join(texts).encode()
+        whole = "".join(texts)
+        if not whole.isascii():
+            whole.encode()
     except (UnicodeEncodeError, TypeError):
         raise Refusal("bad_text") from None
 
@@ -101,24 +106,16 @@ def check_size(texts: Iterable[str], most: int) -> None:
 def to_json(values: Mapping[str, object]) -> str:
     """Canonical JSON of flat properties: sorted keys, integers of 64 bits, finite floats."""
     for value in values.values():
-        check_number(value)
-    try:
-        return _JSON.encode(values).decode()
-    except UnicodeEncodeError:
-        raise Refusal("bad_text") from None
-    except (TypeError, OverflowError):
-        raise Refusal("bad_value") from None
+        if type(value) is not str:
+            check_number(value)
+    return _encoded(values)
 
 
 def value_json(value: object) -> str:
     """Canonical JSON of one property value."""
-    check_number(value)
-    try:
-        return _JSON.encode(value).decode()
-    except UnicodeEncodeError:
-        raise Refusal("bad_text") from None
-    except (TypeError, OverflowError):
-        raise Refusal("bad_value") from None
+    if type(value) is not str:
+        check_number(value)
+    return _encoded(value)
 
 
 def check_number(value: object) -> None:
@@ -128,6 +125,15 @@ def check_number(value: object) -> None:
             raise Refusal("bad_number")
     elif isinstance(value, int) and not LEAST <= value <= GREATEST:
         raise Refusal("bad_number")
+
+
+def _encoded(value: object) -> str:
+    try:
+        return _ENCODE(value).decode()
+    except UnicodeEncodeError:
+        raise Refusal("bad_text") from None
+    except (TypeError, OverflowError):
+        raise Refusal("bad_value") from None
 
 
 def from_json(text: str) -> dict[str, Any]:
