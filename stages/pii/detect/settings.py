@@ -1,0 +1,31 @@
+"""What the detectors look for."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DetectSettings(BaseModel):
+    """Settings of personal-data detection."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    entities: tuple[str, ...] | None = Field(
+        default=None, description="Entities to look for, by name; all when absent."
+    )
+    threshold: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="Least score of a pattern match that counts."
+    )
+    phone_regions: tuple[str, ...] = Field(
+        default=("US", "GB", "DE", "FR", "IN"),
+        description="Regions (ISO 3166) in whose national format phone numbers are sought; "
+        "numbers with a country code are found whatever the region.",
+    )
+    names: bool = Field(default=True, description="Whether to look for names as well.")
+    ner_model: str | None = Field(
+        default=None,
+        description="Name or folder of an installed spaCy model; the shipped one when absent.",
+    )
+    ner_languages: tuple[str, ...] = Field(
+        default=("en",), description="Languages (ISO 639-1) of the texts the name model reads."
+    )

@@ -1,0 +1,56 @@
+"""Command line: ``train`` makes the model files, ``evaluate`` prints scores as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import spacy
+import typer
+from spacy.language import Language
+
+from ..model_files import MODEL, save
+from . import corpora, evaluation, training
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder with btc/, wikigold/ and wnut17/")],
+    out: Annotated[Path, typer.Option(help="Where the model goes")] = MODEL,
+    seed: int = 7,
+    epochs: int = 12,
+    synthetic: Annotated[int, typer.Option(help="Generated texts per epoch")] = 12000,
+) -> None:
+    """Train on one thread with a fixed seed and keep the best epoch."""
+    training.train(
+        data, seed=seed, epochs=epochs, synthetic=synthetic,
+        save=lambda nlp: save(nlp, out), report=_print,
+    )  # fmt: skip
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Folder with btc/, wikigold/ and wnut17/")],
+    pii: Annotated[Path | None, typer.Option(help="presidio_synth_v2.json")] = None,
+    model: Annotated[str, typer.Option(help="Folder or installed spaCy model")] = str(MODEL),
+) -> None:
+    """Score a model on the held-out parts and on Presidio's synthetic test set."""
+    nlp: Language = spacy.load(model)
+    _, held = corpora.load(data)
+    result: dict[str, Any] = {"held_out": training.held_out_scores(nlp, held)}
+    if pii is not None:
+        result["presidio_synth_v2"] = evaluation.presidio(nlp, pii)
+    _print(result)
+
+
+def _print(row: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(row) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    app()
