@@ -55,7 +55,8 @@ class Stored(msgspec.Struct, frozen=True):
 class Sink(Protocol[R_contra]):
     """A store. Safe to call from several threads; results in the order of the records."""
 
-    store: Store
+    @property
+    def store(self) -> Store: ...
 
     def write(self, records: Sequence[R_contra], /) -> Sequence[Result]:
         """Durable when it returns. One bad record never fails the others. Idempotent."""
