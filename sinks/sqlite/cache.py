@@ -29,7 +29,8 @@ class SqliteCache:
 
     ``limit`` bounds the table's bytes (keys, values and a share for the rows), ``memory`` those
     in memory. Errors are misses; puts that the writer cannot keep up with stay in memory only.
-    An entry of more than a quarter of a bound is not kept under it. ``hits`` and ``misses`` count.
+    An entry of more than a quarter of a bound is not kept under it. ``hits``, ``misses`` and
+    ``memory_bytes`` tell how it does.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class SqliteCache:
         self._limit = limit
         self._memory_limit = memory
         self._memory: OrderedDict[bytes, bytes] = OrderedDict()
-        self._memory_bytes = 0
+        self.memory_bytes = 0
         self._table_bytes: int | None = None
         self._pending: deque[Future[None]] = deque()
         self._lock = threading.Lock()
@@ -104,11 +105,11 @@ class SqliteCache:
             return
         old = self._memory.pop(key, None)
         if old is not None:
-            self._memory_bytes -= _size(key, old)
+            self.memory_bytes -= _size(key, old)
         self._memory[key] = value
-        self._memory_bytes += size
-        while self._memory_bytes > self._memory_limit:
-            self._memory_bytes -= _size(*self._memory.popitem(last=False))
+        self.memory_bytes += size
+        while self.memory_bytes > self._memory_limit:
+            self.memory_bytes -= _size(*self._memory.popitem(last=False))
 
     def _write(
         self, connection: sqlite3.Connection, rows: Sequence[tuple[str, bytes, int, bytes]]
