@@ -17,16 +17,16 @@ import msgspec
 import re2
 
 from . import refine
+from .context import Context
 from .fold import fold
-from .presidio import Find, finder
+from .presidio import recognizer
+from .running import Find, Match, finder
 from .settings import DetectSettings
 from .spans import Span, resolve
 from .windows import WINDOWS, Windows, whole
 
 CONTEXT_BOOST = 0.35
 CONTEXT_FLOOR = 0.55
-CONTEXT_BEFORE = 70
-CONTEXT_AFTER = 25
 SECRET = "SECRET"
 _SET_MEMORY = 64 << 20
 
@@ -64,7 +64,7 @@ _ROWS = msgspec.convert(_read("rules.toml")["rule"], list[_Row])
 PATTERN_ENTITIES = frozenset({row.entity for row in _ROWS} | {SECRET})
 
 
-def _secret_matches(pattern: Any, generic: bool, text: str) -> list[tuple[int, int, float]]:
+def _secret_matches(pattern: Any, generic: bool, text: str) -> list[Match]:
     found = []
     for match in pattern.finditer(text):
         group = pattern.groupindex.get("secret", 0)
@@ -82,7 +82,7 @@ def _rules(settings: DetectSettings) -> Iterator[_Rule]:
             yield _Rule(
                 entity=row.entity,
                 gate=re2.compile(row.gate),
-                find=finder(row.recognizer, settings.phone_regions),
+                find=finder(recognizer(row.recognizer, settings.phone_regions)),
                 windows=WINDOWS[row.window],
                 ceiling=row.ceiling,
                 context=row.context and re2.compile(rf"(?i)\b(?:{row.context})(?:\b|\W|$)"),
@@ -146,14 +146,13 @@ class PatternDetector:
             spans += self._spans(rule, text, _in_windows(rule, text))
         return resolve(spans)
 
-    def _spans(
-        self, rule: _Rule, text: str, matches: list[tuple[int, int, float]]
-    ) -> Iterator[Span]:
-        hints = None
+    def _spans(self, rule: _Rule, text: str, matches: list[Match]) -> Iterator[Span]:
+        hints: Context | None = None
         for start, end, score in matches:
-            if rule.context is not None and hints is None:
-                hints = [m.span() for m in rule.context.finditer(text)]
-            near = _near(hints or (), start, end)
+            start += text[start] == " "
+            if hints is None:
+                hints = Context(rule.context, text)
+            near = hints.near(start, end)
             if rule.required and not near:
                 continue
             score = min(score, rule.ceiling)
@@ -165,16 +164,9 @@ class PatternDetector:
                 yield Span(start, end, rule.entity, round(score, 4))
 
 
-def _in_windows(rule: _Rule, text: str) -> list[tuple[int, int, float]]:
+def _in_windows(rule: _Rule, text: str) -> list[Match]:
     found = []
     for at, stop in rule.windows(rule.gate, text):
         matches = rule.find(text[at:stop])
         found += [(at + start, at + end, score) for start, end, score in matches]
     return found
-
-
-def _near(hints: Sequence[tuple[int, int]], start: int, end: int) -> bool:
-    return any(
-        start - CONTEXT_BEFORE <= stop <= start or end <= begin <= end + CONTEXT_AFTER
-        for begin, stop in hints
-    )

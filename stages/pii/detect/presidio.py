@@ -21,8 +21,6 @@ from presidio_analyzer.predefined_recognizers import (
     PlPeselRecognizer,
 )
 
-Find = Callable[[str], list[tuple[int, int, float]]]
-
 # Both halves are bounded (RFC 5321 allows 64 and 255 octets), so the work is linear. Of the
 # local part's odd characters those are left out that stand around addresses in URLs and code.
 _EMAIL = r"(?<![\w.+%-])\w(?:[\w.!$'*+%^~-]{0,126}[\w+_-])?@\w[\w-]{0,62}(?:\.\w[\w-]{0,62}){1,8}\b"
@@ -96,23 +94,9 @@ _NARROWED: dict[str, Callable[[], Any]] = {
 }
 
 
-def finder(name: str, phone_regions: tuple[str, ...]) -> Find:
-    """The recognizer ``name`` as a function from a text to (start, end, score).
-
-    A leading space, which some patterns include, is left out.
-    """
+def recognizer(name: str, phone_regions: tuple[str, ...]) -> Any:
+    """The recognizer of this name in rules.toml."""
     if name == "PhoneRecognizer":
-        recognizer = PhoneRecognizer(supported_regions=phone_regions, leniency=1)
-    elif name in _NARROWED:
-        recognizer = _NARROWED[name]()
-    else:
-        recognizer = getattr(predefined_recognizers, name)()
-    entities = list(recognizer.supported_entities)
-
-    def find(text: str) -> list[tuple[int, int, float]]:
-        return [
-            (r.start + (text[r.start] == " "), r.end, float(r.score))
-            for r in recognizer.analyze(text, entities)
-        ]
-
-    return find
+        return PhoneRecognizer(supported_regions=phone_regions, leniency=1)
+    make = _NARROWED.get(name) or getattr(predefined_recognizers, name)
+    return make()

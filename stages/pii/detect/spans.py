@@ -38,16 +38,29 @@ def resolve(spans: Iterable[Span]) -> tuple[Span, ...]:
     and entity. What a lower span covers beyond a higher one stays covered under its own entity,
     so that no character that any detector covered is left bare.
     """
-    ordered = sorted(set(spans), key=_precedence)
-    if len(ordered) < 2:
-        return tuple(ordered)
+    resolved: list[Span] = []
+    cluster: list[Span] = []
+    reach = 0
+    for span in sorted(set(spans)):
+        if span.start >= reach:
+            resolved += _settle(cluster)
+            cluster = []
+        cluster.append(span)
+        reach = max(reach, span.end)
+    return (*resolved, *_settle(cluster))
+
+
+def _settle(cluster: list[Span]) -> list[Span]:
+    """Spans that overlap in a chain, made disjoint."""
+    if len(cluster) < 2:
+        return cluster
     kept: list[Span] = []
-    for span in ordered:
+    for span in sorted(cluster, key=_precedence):
         pieces = [(span.start, span.end)]
         for above in kept:
             pieces = [rest for piece in pieces for rest in _without(piece, above)]
         kept += [Span(start, end, span.entity, span.score) for start, end in pieces]
-    return tuple(sorted(kept))
+    return sorted(kept)
 
 
 def _without(piece: tuple[int, int], above: Span) -> list[tuple[int, int]]:
