@@ -12,6 +12,10 @@ class Control:
 
     A part that cannot go on calls :meth:`fail`; the source then ends the dataflow before it commits
     anything more, so what is in flight is read again by the next start.
+
+    ``spent``: seconds in stages since the source last asked. ``emitted``: items that came of an
+    empty chunk. ``dirty``: something that a stage had written was lost; read again from what is
+    committed.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -22,6 +26,7 @@ class Control:
         self.failure: BaseException | None = None
         self.spent = 0.0
         self.emitted = 0
+        self.dirty = False
 
     def stop(self) -> None:
         """Asks the source to read no more and to commit what was read. Safe in a handler."""

@@ -72,9 +72,9 @@ def staged(
 ) -> tuple[KeyedStream[Chunk[Any]], KeyedStream[tuple[Rejected, ...]]]:
     """One stage: the stream of what passed, and the stream of what was rejected."""
     outcomes: KeyedStream[Outcome[Any]] = op.map_value(name, chunks, parts.guards[name])
-    passed = op.map_value(f"{name}.passed", outcomes, lambda outcome: outcome.passed)
+    passed = op.map_value(f"{name}_passed", outcomes, lambda outcome: outcome.passed)
     return passed, op.filter_map_value(
-        f"{name}.rejected", outcomes, lambda outcome: outcome.rejected or None
+        f"{name}_rejected", outcomes, lambda outcome: outcome.rejected or None
     )
 
 
@@ -83,8 +83,8 @@ def screened(
 ) -> tuple[KeyedStream[Chunk[Any]], KeyedStream[tuple[Rejected, ...]]]:
     """What may be run, and what is known to kill the process."""
     both = op.map_value(name, chunks, screen)
-    return op.map_value(f"{name}.passed", both, lambda pair: pair[0]), op.filter_map_value(
-        f"{name}.rejected", both, lambda pair: pair[1] or None
+    return op.map_value(f"{name}_passed", both, lambda pair: pair[0]), op.filter_map_value(
+        f"{name}_rejected", both, lambda pair: pair[1] or None
     )
 
 

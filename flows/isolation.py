@@ -108,6 +108,7 @@ class Guard(Generic[In, Out]):
             try:
                 outcome = self._run(chunk)
             except Unavailable as error:
+                self._control.dirty = True
                 self._control.trouble(error.what, error.code)
                 _log.warning("waiting", stage=self.name, what=error.what, code=error.code)
                 if self._control.stopping or self._control.wait(delay):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,8 +17,9 @@ from flows.filelog import START, NotALog, PartitionReader, Position, partitions_
 from flows.pacing import Pace
 from schemas.chunk import Chunk
 from schemas.events import TOPICS
+from schemas.failures import UserError
 from schemas.log import LogRecord, Partition
-from schemas.ports import Damaged
+from schemas.ports import Damaged, Unavailable
 
 Keyed = tuple[str, Chunk[LogRecord]]
 Ranges = Mapping[Partition, tuple[tuple[int, int], ...]]
@@ -26,19 +27,16 @@ Ranges = Mapping[Partition, tuple[tuple[int, int], ...]]
 _log = structlog.get_logger("source")
 
 
-class Committed(msgspec.Struct, frozen=True):
-    """How far the log was consumed, and the greatest watermark given out (ms)."""
-
-    positions: dict[Partition, Position]
-    log_time: int = 0
+Positions = Mapping[Partition, Position]
+Settle = Callable[[], None]
 
 
 class Offsets(Protocol):
     """Where positions are kept. A commit takes effect after all that was written before it."""
 
-    def load(self) -> Committed: ...
+    def load(self) -> Positions: ...
 
-    def commit(self, committed: Committed, /) -> Future[None]: ...
+    def commit(self, positions: Positions, /) -> Future[None]: ...
 
 
 class SourceSettings(msgspec.Struct, frozen=True):
@@ -57,39 +55,66 @@ class LogPart(StatefulSourcePartition[Keyed, None]):
     """The one part of the source: all partitions of the log.
 
     Positions are sealed in ``snapshot`` at the end of an epoch and committed by the next
-    ``next_batch``, which bytewax calls only when every output has finished that epoch.
+    ``next_batch``, which bytewax calls only when every output has finished that epoch. ``seal`` is
+    called with each seal; what it returns runs before that seal is committed and raises Unavailable
+    when something written behind the stages was lost: the log is then read again from what is
+    committed.
     """
 
-    def __init__(self, settings: SourceSettings, offsets: Offsets, control: Control) -> None:
+    def __init__(
+        self,
+        settings: SourceSettings,
+        offsets: Offsets,
+        control: Control,
+        seal: Callable[[], Settle],
+    ) -> None:
         self._settings = settings
         self._offsets = offsets
         self._control = control
+        self._seal = seal
         self._pace = Pace()
-        committed = offsets.load()
-        self._committed = dict(committed.positions)
-        self._committed_time = self._log_time = self._greatest = committed.log_time
-        self._readers: dict[Partition, PartitionReader] = {}
-        self._idle: set[Partition] = set()
-        self._sealed: Committed | None = None
-        self._commits: list[tuple[Committed, Future[None]]] = []
+        self._commits: list[tuple[Positions, Future[None]]] = []
         self._last: tuple[int, int] = (0, 0)
-        self._told = -1
-        self._draining = 0
         self._awake: datetime | None = None
-        self._find_partitions()
+        self._readers: dict[Partition, PartitionReader] = {}
+        self._start()
         if not self._readers and not settings.follow:
             raise NotALog(
                 f"{settings.log_dir} holds no event log (none of {', '.join(TOPICS)}). "
                 "Put events into it with: memory-graph log append FILE"
             )
 
+    def _start(self) -> None:
+        """Stands at what is committed."""
+        self.close()
+        self._committed = dict(self._offsets.load())
+        self._greatest = max((p.log_time for p in self._committed.values()), default=0)
+        self._log_time = 0
+        self._readers.clear()
+        self._idle: set[Partition] = set()
+        self._sealed: tuple[Positions, Settle] | None = None
+        self._told = -1
+        self._draining = 0
+        self._find_partitions()
+
     def next_batch(self) -> list[Keyed]:
+        try:
+            return self._next()
+        except (UserError, Damaged) as error:
+            self._control.fail(error)
+            self._control.check()
+            raise
+
+    def _next(self) -> list[Keyed]:
         control = self._control
         control.check()
         self._awake = None
+        if control.dirty and not self._rewind():
+            return []
         if self._sealed is not None:
-            self._commit(self._sealed)
-            self._sealed = None
+            sealed, self._sealed = self._sealed, None
+            if not self._commit(*sealed):
+                return []
             if self._draining == 2:
                 self._finish()
                 raise StopIteration
@@ -117,7 +142,7 @@ class LogPart(StatefulSourcePartition[Keyed, None]):
 
     def snapshot(self) -> None:
         positions = {p: r.position for p, r in self._readers.items()}
-        self._sealed = Committed(positions, self._log_time)
+        self._sealed = positions, self._seal()
         if self._draining == 1:
             self._draining = 2
 
@@ -196,30 +221,52 @@ class LogPart(StatefulSourcePartition[Keyed, None]):
         self._control.emitted = 0
         return Chunk(next(iter(self._readers)), (), self._log_time)
 
-    def _commit(self, sealed: Committed) -> None:
-        changed = {p: x for p, x in sealed.positions.items() if self._committed.get(p) != x}
+    def _commit(self, positions: Positions, settle: Settle) -> bool:
+        """Commits a seal; False when it may not be, and the log is read again."""
+        try:
+            settle()
+        except Unavailable as error:
+            _log.warning("lost_write", what=error.what, code=error.code)
+            self._control.dirty = True
+            return False
+        except Damaged as error:
+            self._control.fail(error)
+            self._control.check()
         waiting = []
         for commit, future in self._commits:
             if not future.done():
                 waiting.append((commit, future))
-            elif (error := future.exception()) is not None:
-                self._note(error, commit)
+            elif (failed := future.exception()) is not None:
+                self._note(failed, commit)
         self._commits = waiting
         self._control.check()
-        if not changed and sealed.log_time == self._committed_time:
-            return
-        self._committed_time = sealed.log_time
-        commit = Committed(changed, sealed.log_time)
-        self._committed.update(changed)
-        self._commits.append((commit, self._offsets.commit(commit)))
+        changed = {p: x for p, x in positions.items() if self._committed.get(p) != x}
+        if changed:
+            self._committed.update(changed)
+            self._commits.append((changed, self._offsets.commit(changed)))
+        return True
 
-    def _note(self, error: BaseException, commit: Committed) -> None:
+    def _rewind(self) -> bool:
+        """After a write behind the stages was lost: reads again from what is committed."""
+        if self._control.stopping:
+            self._control.fail(Unavailable("database", "lost_write"))
+            self._control.check()
+        try:
+            self._start()
+        except Unavailable as error:
+            self._control.trouble(error.what, error.code)
+            self._awake = datetime.now(UTC) + timedelta(seconds=1)
+            return False
+        self._control.trouble("database", None)
+        self._control.dirty = False
+        return True
+
+    def _note(self, error: BaseException, commit: Positions) -> None:
         """Seals are cumulative: what this commit could not say, the next one will."""
         if isinstance(error, Damaged):
             self._control.fail(error)
         _log.warning("commit_failed", error=type(error).__name__, code=getattr(error, "code", ""))
-        self._committed_time = -1
-        for partition in commit.positions:
+        for partition in commit:
             self._committed.pop(partition, None)
 
     def _finish(self) -> None:
@@ -233,15 +280,14 @@ class LogPart(StatefulSourcePartition[Keyed, None]):
                 error = future.exception()
                 if error is not None:
                     self._note(error, commit)
-                    failed.update(commit.positions)
+                    failed.update(commit)
                 else:
-                    failed = {p: x for p, x in failed.items() if p not in commit.positions}
+                    failed = {p: x for p, x in failed.items() if p not in commit}
             self._control.check()
             if not failed:
                 return
             self._control.wait(1.0)
-            commit = Committed(failed, self._log_time)
-            self._commits = [(commit, self._offsets.commit(commit))]
+            self._commits = [(failed, self._offsets.commit(failed))]
 
     def _report_torn(self) -> None:
         for partition, reader in self._readers.items():
@@ -251,13 +297,14 @@ class LogPart(StatefulSourcePartition[Keyed, None]):
 
 
 class LogSource(FixedPartitionedSource[Keyed, None]):
-    """The file log as one part; bytewax's own recovery is not used."""
+    """The file log as one part. It is built before: bytewax's own recovery is not used, and what
+    is wrong with the log is then an error of ours, not one of bytewax's."""
 
-    def __init__(self, settings: SourceSettings, offsets: Offsets, control: Control) -> None:
-        self._build = (settings, offsets, control)
+    def __init__(self, part: LogPart) -> None:
+        self._part = part
 
     def list_parts(self) -> list[str]:
         return ["log"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> LogPart:  # noqa: ARG002
-        return LogPart(*self._build)
+        return self._part

@@ -1,12 +1,13 @@
 """The file log: a folder of JSON-lines segments per topic and partition, with Kafka's semantics."""
 
 from flows.filelog.append import Appended, append_events
+from flows.filelog.ends import LogEnds, log_ends
 from flows.filelog.errors import LineDamaged, LogError, LogGap, LogShrank, NotALog
 from flows.filelog.layout import PARTITIONS, partitions_of
 from flows.filelog.lines import NewRecord
 from flows.filelog.murmur2 import murmur2, partition_of
 from flows.filelog.reader import START, PartitionReader, Position
-from flows.filelog.retention import log_ends, remove_consumed
+from flows.filelog.retention import remove_consumed
 from flows.filelog.writer import SEGMENT_BYTES, LogWriter, create_topics
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "START",
     "Appended",
     "LineDamaged",
+    "LogEnds",
     "LogError",
     "LogGap",
     "LogShrank",

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -22,15 +23,15 @@ MAX_LINE = 256 * 1024 * 1024
 class Position(msgspec.Struct, frozen=True):
     """How far a partition was consumed.
 
-    ``offset`` is the next to read; ``byte`` is where its line starts in segment ``base``; ``mark``
-    is a keyed hash of the last line consumed, which is ``length`` bytes long with its line feed.
+    ``offset`` is the next to read; ``byte`` is where the last line consumed ends in segment
+    ``base``, ``mark`` the keyed hash of that line; ``log_time`` is the greatest timestamp consumed.
     """
 
     offset: int = 0
     base: int = 0
     byte: int = 0
-    length: int = 0
-    mark: str = ""
+    mark: bytes = b""
+    log_time: int = 0
 
 
 START = Position()
@@ -54,6 +55,7 @@ class PartitionReader:
         self._offset, self._base, self._byte = position.offset, position.base, position.byte
         self._last: bytes | None = None
         self._taken = (position.offset, position.base, position.byte)
+        self._log_time = position.log_time
         self._resumed = position
         self._file: int | None = None
         self._lines: list[bytes] = []
@@ -87,6 +89,7 @@ class PartitionReader:
             except (ValueError, binascii.Error):
                 raise self._damaged("no value, or base64 that is none") from None
             taken.append(record)
+            self._log_time = max(self._log_time, record.origin.timestamp)
             self._head = None
             self._last = line
             self._next += 1
@@ -106,8 +109,7 @@ class PartitionReader:
         if self._last is None:
             return self._resumed
         offset, base, byte = self._taken
-        mark = _mark(self._last + b"\n", self._key)
-        return Position(offset, base, byte, len(self._last) + 1, mark)
+        return Position(offset, base, byte, _mark(self._last, self._key), self._log_time)
 
     @property
     def torn(self) -> Path | None:
@@ -141,8 +143,7 @@ class PartitionReader:
         with path.open("rb") as file:
             if path.stat().st_size < position.byte:
                 raise LogShrank(path, f"it ends before the committed offset {position.offset}")
-            file.seek(position.byte - position.length)
-            if _mark(file.read(position.length), self._key) != position.mark:
+            if _mark(_line_before(file, position.byte), self._key) != position.mark:
                 raise LogShrank(path, f"the line before offset {position.offset} has changed")
 
     def _fill(self) -> bool:
@@ -198,5 +199,18 @@ class PartitionReader:
         return LineDamaged(path, self._offset - self._base + 1, self._offset, what)
 
 
-def _mark(line: bytes, key: bytes) -> str:
-    return hashlib.blake2b(line, digest_size=16, key=key).hexdigest()
+def _mark(line: bytes, key: bytes) -> bytes:
+    return hashlib.blake2b(line, digest_size=16, key=key).digest()
+
+
+def _line_before(file: BinaryIO, end: int) -> bytes:
+    """The line that ends, with its line feed, at byte ``end``; without the line feed."""
+    size = 4096
+    while True:
+        start = max(0, end - size)
+        file.seek(start)
+        block = file.read(end - start)[:-1]
+        cut = block.rfind(b"\n")
+        if cut >= 0 or start == 0:
+            return block[cut + 1 :]
+        size *= 4

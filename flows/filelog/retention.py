@@ -1,25 +1,12 @@
-"""Where a log ends, and the removal of segments that every reader has behind it."""
+"""Removal of segments that the worker has behind it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from flows.filelog.layout import PARTITIONS, partitions_of, segment_bases, segment_path
-from flows.filelog.writer import _count_lines
+from flows.filelog.layout import segment_bases, segment_path
 from schemas.log import Partition
-
-
-def log_ends(log_dir: Path) -> dict[Partition, int]:
-    """The next offset of every partition (Kafka's log-end offset)."""
-    ends = {}
-    for partition in partitions_of(log_dir, tuple(PARTITIONS)):
-        bases = segment_bases(log_dir, partition)
-        ends[partition] = 0
-        if bases:
-            lines, _ = _count_lines(segment_path(log_dir, partition, bases[-1]))
-            ends[partition] = bases[-1] + lines
-    return ends
 
 
 def remove_consumed(log_dir: Path, committed: Mapping[Partition, int], keep_bytes: int) -> int:

@@ -1,0 +1,165 @@
+"""Measures sizes, lag and backlogs beside the work, and tells whoever shows them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from flows.control import Control
+from flows.filelog import LogEnds, remove_consumed
+from flows.metrics import Metrics, Sample
+from flows.stats import RunStats, RunSummary
+from flows.stores import Stores
+from schemas.events import TOPICS
+from schemas.ports import Damaged, Unavailable
+from sinks.sqlite.graph_queries import GraphQueries
+
+HEALTH = "worker.json"
+Display = Callable[[RunSummary], None]
+
+_log = structlog.get_logger("sampling")
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What the worker says of itself in ``<data>/worker.json``: counts and codes, no event data.
+
+    ``time`` is the wall clock in seconds since 1970, for whoever asks whether it is recent.
+    """
+
+    pid: int
+    time: float
+    events: int
+    rate: float
+    rejected_share: float
+    alert: bool
+    troubles: dict[str, str]
+
+
+class Sampler:
+    """A thread that calls ``display`` a few times a second and measures every ``every`` seconds."""
+
+    def __init__(
+        self,
+        *,
+        data: Path,
+        log_dir: Path,
+        keep_bytes: int | None,
+        stores: Stores,
+        stats: RunStats,
+        metrics: Metrics,
+        control: Control,
+        hit_rates: Callable[[], dict[str, float]],
+        every: float,
+        display: Display | None = None,
+        refresh: float = 0.25,
+    ) -> None:
+        self._data = data
+        self._log_dir = log_dir
+        self._keep_bytes = keep_bytes
+        self._stores = stores
+        self._stats = stats
+        self._metrics = metrics
+        self._control = control
+        self._hit_rates = hit_rates
+        self._every = every
+        self._display = display
+        self._refresh = refresh
+        self._ends = LogEnds(log_dir)
+        self._lag: dict[str, int] | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="sampler", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops after one last sample."""
+        self._closed.set()
+        self._thread.join()
+        self._tell(sampled=True)
+
+    def summary(self) -> RunSummary:
+        """What the run has done, with the lag as last measured."""
+        lag = None if self._lag is None else sum(self._lag.values())
+        return self._stats.summary(
+            lag=lag, troubles=self._control.troubles, stopped=self._control.stopping
+        )
+
+    def _serve(self) -> None:
+        sampled = 0.0
+        told = 0.0
+        while not self._closed.wait(self._refresh):
+            now = time.monotonic()
+            due = now - sampled >= self._every or (self._display is not None and now - told >= 1.0)
+            if due:
+                sampled = now
+            self._tell(sampled=due)
+            told = now if due else told
+
+    def _tell(self, *, sampled: bool) -> None:
+        try:
+            if sampled:
+                self._measure()
+            summary = self.summary()
+            self._write_health(summary)
+            if self._display is not None:
+                self._display(summary)
+        except (Unavailable, Damaged, OSError) as error:
+            # The writers meet the same fault and decide; a missing sample harms nobody.
+            _log.debug("no_sample", error=type(error).__name__)
+
+    def _measure(self) -> None:
+        stores = self._stores
+        committed = {p: x.offset for p, x in stores.offsets.load().items()}
+        lag = dict.fromkeys(TOPICS, 0)
+        for partition, end in self._ends.measure().items():
+            lag[partition.topic] += max(0, end - committed.get(partition, 0))
+        self._lag = lag
+        nodes, edges = GraphQueries(stores.database).counts()
+        summary = self.summary()
+        self._metrics.sample(
+            Sample(
+                nodes=sum(nodes.values()),
+                edges=sum(edges.values()),
+                sizes={"sqlite": _size(stores.database.path)},
+                backlog=dict(stores.parking.backlog()),
+                dead_letters=stores.letters.count(),
+                lag=lag,
+                cache_hit_rates=self._hit_rates(),
+                rejected_share=summary.rejected_share,
+                alert=summary.alert,
+                troubles=len(summary.troubles),
+            )
+        )
+        if self._keep_bytes is not None:
+            remove_consumed(self._log_dir, committed, self._keep_bytes)
+
+    def _write_health(self, summary: RunSummary) -> None:
+        health = Health(
+            os.getpid(), time.time(), summary.events, summary.rate, summary.rejected_share,
+            summary.alert, summary.troubles,
+        )  # fmt: skip
+        path = self._data / HEALTH
+        temporary = path.with_suffix(".new")
+        temporary.write_bytes(msgspec.json.encode(health) + b"\n")
+        temporary.replace(path)
+
+
+def read_health(data: Path) -> Health | None:
+    """What the last worker in this folder said of itself; None when there was none."""
+    with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+        return msgspec.json.decode((data / HEALTH).read_bytes(), type=Health)
+    return None
+
+
+def _size(path: Path) -> int:
+    sizes = 0
+    for name in (path.name, f"{path.name}-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            sizes += path.with_name(name).stat().st_size
+    return sizes

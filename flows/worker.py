@@ -1,0 +1,288 @@
+"""The worker process: everything built from the settings, run until the end or a signal."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+import structlog
+from bytewax.dataflow import Dataflow
+from bytewax.run import cli_main
+
+from flows import ingest
+from flows.barrier import BarrierSink
+from flows.control import Control
+from flows.delivery import LetterWriter, StoreWriter
+from flows.isolation import Alarm, Guard, Screen, Watchdog
+from flows.journal import Journal
+from flows.keys import Keys, load_keys
+from flows.lock import worker_lock
+from flows.metrics import Metrics
+from flows.pipeline import Pipeline, build_pipeline
+from flows.sampling import Display, Sampler
+from flows.settings import Settings, load_settings
+from flows.source import LogPart, LogSource, Settle, SourceSettings
+from flows.stats import RunStats, RunSummary
+from flows.stores import SELECT, Stores, open_stores
+from schemas.chunk import Outcome
+from schemas.failures import Rejected
+from schemas.records import Store
+
+EXIT_STOP_DEADLINE = 4
+EXIT_HUNG = 75
+WATCHDOG_GRACE = 5.0
+
+Build = Callable[[Settings, Keys, Stores], Pipeline]
+
+_log = structlog.get_logger("worker")
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A worker that is ready to run."""
+
+    flow: Dataflow
+    control: Control
+    sampler: Sampler
+    stats: RunStats
+    metrics_port: int | None
+
+
+def run(
+    settings: Settings,
+    *,
+    follow: bool | None = None,
+    display: Display | None = None,
+    build: Build = build_pipeline,
+) -> RunSummary:
+    """Reads the log into the stores: to its end, or with ``follow`` until SIGTERM or SIGINT.
+
+    ``display`` is called a few times a second from another thread. Call it from the main thread:
+    signals and time budgets work only there. When it returns, everything read is committed. Raises
+    UserError (settings, log, folder in use), Unavailable (a store could not be written when the
+    worker was asked to stop) and Damaged. Ends the process with :data:`EXIT_STOP_DEADLINE` when an
+    orderly stop takes too long and with :data:`EXIT_HUNG` when an event cannot be interrupted;
+    both leave the offsets where they were.
+    """
+    with prepared(settings, follow=follow, display=display, build=build, quiet=True) as worker:
+        cli_main(  # type: ignore[no-untyped-call]
+            worker.flow,
+            workers_per_process=1,
+            epoch_interval=timedelta(seconds=settings.worker.epoch_seconds),
+        )
+        if worker.control.failure is not None:
+            raise worker.control.failure
+        worker.sampler.close()
+        return worker.sampler.summary()
+
+
+@contextmanager
+def prepared(
+    settings: Settings,
+    *,
+    follow: bool | None = None,
+    display: Display | None = None,
+    build: Build = build_pipeline,
+    quiet: bool = False,
+) -> Iterator[Prepared]:
+    """Everything a worker needs, closed in reverse order at the end."""
+    with ExitStack() as stack:
+        data = settings.data
+        data.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(worker_lock(data))
+        # bytewax starts a web server wherever this variable is set at all.
+        os.environ.pop("BYTEWAX_DATAFLOW_API_ENABLED", None)
+        control = Control(quiet=quiet)
+        stack.enter_context(signals(control, settings.worker.stop_seconds))
+        keys = load_keys(data)
+        stores = stack.enter_context(open_stores(settings.database_path, settings.stores, keys))
+        pipeline = build(settings, keys, stores)
+        names = tuple(stage.name for stage in pipeline.stages)
+        metrics, stats = Metrics(names), _stats(settings)
+        observers = Observers(stats, metrics)
+        port = _serve(settings, metrics, stack)
+
+        journal = Journal(data / "inflight", names)
+        stack.callback(journal.close)
+        journal.learn({p: x.offset for p, x in stores.offsets.load().items()})
+        alarm = Alarm(settings.worker.time_budget_seconds)
+        watchdog = Watchdog(alarm, journal, WATCHDOG_GRACE, _end_hung)
+        stack.callback(watchdog.close)
+
+        part = LogPart(
+            _source_settings(settings, keys, journal, follow),
+            stores.offsets,
+            control,
+            sealer(stores),
+        )
+        sampler = Sampler(
+            data=data,
+            log_dir=settings.log_dir,
+            keep_bytes=settings.log.keep_bytes,
+            stores=stores,
+            stats=stats,
+            metrics=metrics,
+            control=control,
+            hit_rates=pipeline.hit_rates,
+            every=settings.metrics.sample_seconds,
+            display=display,
+        )
+        stack.callback(sampler.close)
+        guards = {
+            stage.name: Guard(stage, number, journal, alarm, control, observers)
+            for number, stage in enumerate(pipeline.stages)
+        }
+        parts = ingest.Parts(
+            source=LogSource(part),
+            screen=Screen(journal.isolated),
+            guards=guards,
+            outputs=outputs(settings, stores, control, observers),
+        )
+        yield Prepared(ingest.build(parts), control, sampler, stats, port)
+
+
+def outputs(
+    settings: Settings, stores: Stores, control: Control, observers: Observers
+) -> dict[str, BarrierSink[Any]]:
+    """The four stores and the dead letters, each behind the barrier."""
+    section = settings.delivery
+    made: dict[str, BarrierSink[Any]] = {
+        store: BarrierSink(
+            StoreWriter(
+                sink, SELECT[store], stores.parking, stores.letters, control, observers,
+                section.delivery,
+            ),
+            control,
+            section.threads,
+            section.depth,
+        )
+        for store, sink in stores.sinks.items()
+    }  # fmt: skip
+    letters = LetterWriter(stores.letters, stores.claims, control, observers)
+    made[letters.name] = BarrierSink(letters, control, 1, section.depth)
+    return made
+
+
+def sealer(stores: Stores) -> Callable[[], Settle]:
+    """What goes with each seal: claims and joins are written behind the stages."""
+
+    def seal() -> Settle:
+        mark = stores.joins.seal()
+
+        def settle() -> None:
+            stores.joins.confirm(mark)
+            stores.claims.flush()
+            stores.joins.flush()
+
+        return settle
+
+    return seal
+
+
+class Observers:
+    """Tells the statistics and the metrics what happened."""
+
+    def __init__(self, stats: RunStats, metrics: Metrics) -> None:
+        self._both = (stats, metrics)
+
+    def stage(self, name: str, taken: int, outcome: Outcome[Any], seconds: float) -> None:
+        for one in self._both:
+            one.stage(name, taken, outcome, seconds)
+
+    def written(self, store: Store, status: str, count: int) -> None:
+        for one in self._both:
+            one.written(store, status, count)
+
+    def write_took(self, store: Store, seconds: float) -> None:
+        for one in self._both:
+            one.write_took(store, seconds)
+
+    def dead(self, rejected: Sequence[Rejected]) -> None:
+        for one in self._both:
+            one.dead(rejected)
+
+
+@contextmanager
+def signals(control: Control, deadline: float) -> Iterator[None]:
+    """SIGTERM and SIGINT stop reading; what was read is committed, within ``deadline`` seconds.
+
+    A second signal ends the process at once, uncommitted. Only the main thread can do this.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    timer = threading.Timer(deadline, _end_late)
+    timer.daemon = True
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if control.stopping:
+            os._exit(EXIT_STOP_DEADLINE)
+        control.stop()
+        timer.start()
+        _log.info("stopping", signal=signal.Signals(number).name)
+
+    before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def standalone() -> Dataflow:
+    """The dataflow for ``python -m bytewax.run flows.ingest``, closed when the process ends.
+
+    The settings file is the one in ``MEMORY_GRAPH_CONFIG``. An epoch then lasts as long as
+    bytewax's ``-s`` says, 10 seconds by default.
+    """
+    config = os.environ.get("MEMORY_GRAPH_CONFIG")
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(prepared(load_settings(Path(config) if config else None))).flow
+
+
+def _source_settings(
+    settings: Settings, keys: Keys, journal: Journal, follow: bool | None
+) -> SourceSettings:
+    worker = settings.worker
+    return SourceSettings(
+        log_dir=settings.log_dir,
+        follow=worker.follow if follow is None else follow,
+        limit=worker.chunk_events,
+        work=worker.chunk_seconds,
+        poll=settings.log.poll_seconds,
+        key=keys.log,
+        careful=journal.careful,
+    )
+
+
+def _stats(settings: Settings) -> RunStats:
+    return RunStats(settings.metrics.rejected_window, settings.metrics.rejected_share)
+
+
+def _serve(settings: Settings, metrics: Metrics, stack: ExitStack) -> int | None:
+    if settings.metrics.port is None:
+        return None
+    port, stop = metrics.serve(settings.metrics.host, settings.metrics.port)
+    stack.callback(stop)
+    _log.info("metrics", host=settings.metrics.host, port=port)
+    return port
+
+
+def _end_late() -> None:
+    _log.error("stop_deadline_passed", exit_code=EXIT_STOP_DEADLINE)
+    os._exit(EXIT_STOP_DEADLINE)
+
+
+def _end_hung() -> None:
+    _log.error("event_hung", exit_code=EXIT_HUNG)
+    os._exit(EXIT_HUNG)
