@@ -30,7 +30,7 @@ TEXTS = [
 ]
 BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 PRECISIONS = ["f32", "bf16"] if BF16 else ["f32"]
-# Measured here: 1 − cosine is at most 2e-12 in f32 and 5e-5 in bf16; across CPUs f32 may round more.
+# Measured: 1 − cosine is at most 2e-12 in f32 and 5e-5 in bf16; another CPU may round more.
 COSINE_BOUND = {"f32": 1 - 1e-9, "bf16": 0.9999}
 
 
