@@ -45,7 +45,7 @@ class SqliteClaims:
     """:class:`schemas.ports.Claims` in a namespace of (this file's store set, topic).
 
     Verdicts do not wait for commits. A write that fails later is forgotten and its error raised
-    by the next call or by :meth:`flush`, which the barrier calls before it commits offsets.
+    by the next call and by :meth:`flush`, which the barrier calls before it commits offsets.
     ``ttl`` is in milliseconds of log time. At most ``limit`` claims are kept (the youngest), and
     those more than twice the TTL behind the batch at hand go, a few with every write.
     One process claims at a time; another one's changes may be seen late.
@@ -105,7 +105,8 @@ class SqliteClaims:
                 self._recent.put({key: None for key, _, _ in gone}, self._delete(gone))
 
     def flush(self) -> None:
-        """Waits until every claim and release so far is committed. Raises Unavailable."""
+        """Waits until every claim and release so far is committed. Raises Unavailable where some
+        since the last flush were lost: the log has to be read again."""
         with self._lock:
             self._recent.flush()
 

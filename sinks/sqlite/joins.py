@@ -28,7 +28,7 @@ class SqliteJoins:
     """:class:`schemas.ports.Joins` with rows that stay until they expire.
 
     Answers do not wait for commits. A write that fails later is forgotten and its error raised by
-    the next call or by :meth:`flush`, which the barrier calls before it commits offsets.
+    the next call and by :meth:`flush`, which the barrier calls before it commits offsets.
 
     The orphan fact must outlive a crash between :meth:`overdue` and the writes that follow from
     it: what :meth:`overdue` answered is answered again by the next run, until :meth:`confirm`.
@@ -129,10 +129,13 @@ class SqliteJoins:
                 self._prompts.put({}, self._database.submit(PART, job))
 
     def flush(self) -> None:
-        """Waits until everything so far is committed. Raises Unavailable."""
+        """Waits until everything so far is committed. Raises Unavailable where something since the
+        last flush was lost: the log has to be read again."""
         with self._lock:
-            self._waiting.flush()
-            self._prompts.flush()
+            try:
+                self._waiting.flush()
+            finally:
+                self._prompts.flush()
 
     def _settle(self) -> None:
         self._waiting.settle()

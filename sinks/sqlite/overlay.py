@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping
 from concurrent.futures import Future
@@ -24,6 +25,7 @@ class Overlay(Generic[K, V]):
         self._generation = 0
         self._pending: deque[tuple[Future[None], int, tuple[K, ...]]] = deque()
         self._settled: deque[tuple[int, tuple[K, ...]]] = deque()
+        self._failure: BaseException | None = None
 
     def __len__(self) -> int:
         return len(self._values)
@@ -69,13 +71,19 @@ class Overlay(Generic[K, V]):
         while len(self._values) > self._bound and self._settled:
             self._drop(*self._settled.popleft())
         if failure is not None:
+            self._failure = self._failure or failure
             raise failure
 
     def flush(self) -> None:
-        """Waits for the writes under way. Raises the first failure not yet raised."""
+        """Waits for the writes under way. Raises the first failure since the last flush, also one
+        that :meth:`settle` has raised: what was lost must be written again before all is well."""
         for future, _, _ in list(self._pending):
             future.exception()
-        self.settle()
+        with contextlib.suppress(Exception):
+            self.settle()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def _drop(self, generation: int, keys: tuple[K, ...]) -> None:
         for key in keys:

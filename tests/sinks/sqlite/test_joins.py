@@ -149,6 +149,25 @@ def test_a_lost_table_is_unavailable(database: Database, joins: SqliteJoins) -> 
         joins.add_responses([response("r", "p")])
 
 
+def test_a_lost_write_is_told_to_the_barrier_even_if_a_stage_was_told(
+    database: Database, joins: SqliteJoins
+) -> None:
+    def limit(pages: int) -> None:
+        database.run("t", lambda c: c.execute(f"PRAGMA max_page_count = {pages}").fetchall())
+
+    limit(1)
+    joins.add_responses([response(f"r{n}", "p") for n in range(2_000)])
+    database.flush()
+    with pytest.raises(Unavailable):
+        joins.add_responses([response("other", "q")])
+    with pytest.raises(Unavailable) as caught:
+        joins.flush()
+    assert (caught.value.what, caught.value.code) == ("database", "full")
+    limit(1 << 30)
+    joins.flush()
+    assert joins.add_prompts([(side("p"), 0)]) == {"p": ()}
+
+
 class Run:
     """A worker in miniature: reads a log of prompts and responses, keeps what it would write, and
     commits offset, writes and confirmations together. A crash falls back to the last commit; the
