@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from schemas.items import WITHHELD
 from stages.pii.detect.spans import NAME_ENTITIES, Span
-from stages.pii.settings import Action
+from stages.pii.policies import Action
 
 PLACEHOLDER = re.compile(r"<[A-Z]+(?:_[A-Z]+)*>|\[WITHHELD\]")
 

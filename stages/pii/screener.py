@@ -85,11 +85,11 @@ class Screener:
     ) -> None:
         self._patterns = patterns
         self._names = names
-        self._action = settings.action
+        self._action = settings.policies.action
         self._pseudonym_key = pseudonym_key
         self.reads_names = names is not None
         self.rewrites_names = self.reads_names and any(
-            settings.action(entity) != "flag" for entity in NAME_ENTITIES
+            settings.policies.action(entity) != "flag" for entity in NAME_ENTITIES
         )
         self._short: tuple[Generations[str, Answer], ...] = tuple(
             Generations(settings.cache_strings) for _ in range(5)

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from stages.pii.detect.settings import DetectSettings
-
-Action = Literal["flag", "redact", "drop"]
-EntityName = Annotated[str, StringConstraints(pattern=r"^[A-Z]+(_[A-Z]+)*$")]
-
-DEFAULT_POLICIES: dict[str, Action] = {
-    "PERSON": "flag",
-    "ORGANIZATION": "flag",
-    "LOCATION": "flag",
-    "STREET_ADDRESS": "flag",
-    "NRP": "flag",
-    "DATE_TIME": "flag",
-    "URL": "flag",
-}
+from stages.pii.policies import Policies
 
 
 class PiiSettings(BaseModel):
-    """What happens to personal data in the texts and identifiers of an event."""
+    """How personal data is found, and what becomes of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    policies: dict[EntityName, Action] = Field(
-        default={},
+    policies: Policies = Field(
+        default=Policies(),
         description=(
-            "What to do with an entity. flag: count it and leave the text; redact: put a typed "
-            "placeholder such as <EMAIL_ADDRESS> in its place; drop: replace the whole text by "
-            "[WITHHELD]. Names, organisations, places, dates and URLs are flagged by default; "
-            "every other entity is redacted: e-mail and IP addresses, phone, social security, "
-            "card, account, passport, licence and tax numbers, wallets, secrets."
+            "What to do with each entity. Redacted by default: whatever identifies a person "
+            "directly, and secrets. Flagged: names, organisations, places."
         ),
     )
     cache_characters: int = Field(
@@ -55,7 +38,3 @@ class PiiSettings(BaseModel):
     detect: DetectSettings = Field(
         default=DetectSettings(), description="What the detectors look for."
     )
-
-    def action(self, entity: str) -> Action:
-        """The action for an entity: the configured one, the default one, else ``redact``."""
-        return self.policies.get(entity) or DEFAULT_POLICIES.get(entity, "redact")

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from stages.pii.cache import Generations
 from stages.pii.detect import PATTERN_ENTITIES, NameDetector, PatternDetector
 from stages.pii.detect.spans import NAME_ENTITIES, Span
+from stages.pii.images import DATA_URL
+from stages.pii.policies import Policies
 from stages.pii.redaction import PLACEHOLDER, redact
 from stages.pii.settings import PiiSettings
 from stages.pii.views import decoded
@@ -109,7 +111,7 @@ spans = st.builds(
 @given(found=st.lists(spans, max_size=6), shuffled=st.randoms())
 def test_redaction_covers_its_spans_and_nothing_else(found: list[Span], shuffled: Any) -> None:
     text = "".join(chr(0x4E00 + n) for n in range(45))
-    action = PiiSettings().action
+    action = Policies().action
     done = redact(text, found, action)
     covered = {
         i for s in found if action(s.entity) == "redact" for i in range(s.start, min(s.end, 45))
@@ -124,9 +126,9 @@ def test_redaction_covers_its_spans_and_nothing_else(found: list[Span], shuffled
 
 def test_a_span_beside_a_placeholder_swallows_it() -> None:
     text = "ab <EMAIL_ADDRESS>cd"
-    done = redact(text, [Span(16, 20, "PHONE_NUMBER", 1.0)], PiiSettings().action)
+    done = redact(text, [Span(16, 20, "PHONE_NUMBER", 1.0)], Policies().action)
     assert done.text == "ab <PHONE_NUMBER>"
-    inside = redact(text, [Span(4, 17, "PHONE_NUMBER", 1.0)], PiiSettings().action)
+    inside = redact(text, [Span(4, 17, "PHONE_NUMBER", 1.0)], Policies().action)
     assert inside == (text, (), False)
 
 
@@ -197,3 +199,10 @@ def test_the_cache_weighs_its_values() -> None:
     for n in range(10):
         cache.put(n, "x" * 5)
     assert len(cache) <= 4
+
+
+def test_every_entity_has_a_policy() -> None:
+    """Those that a detector finds, and the one that the stage finds itself."""
+    assert set(Policies.model_fields) == PATTERN_ENTITIES | NAME_ENTITIES | {DATA_URL}
+    assert all(PLACEHOLDER.fullmatch(f"<{entity}>") for entity in Policies.model_fields)
+    assert Policies().action("SOMETHING_NEW") == "redact"
