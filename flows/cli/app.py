@@ -1,0 +1,84 @@
+"""The ``memory-graph`` command: its sub-commands, and how errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from schemas.failures import UserError
+from schemas.ports import Damaged, Unavailable
+
+EXIT_CODES = """
+Exit codes: 0 done; 1 a fault of ours (a traceback is shown); 2 wrong use or settings; 3 the data
+folder is in use by another worker; 4 a store could not be written and the worker was stopped;
+5 the store file is damaged; 75 the worker ended itself on an event that hung (start it again: the
+event will be isolated).
+"""
+
+app = typer.Typer(
+    name="memory-graph",
+    help="Turns the stream of LLM prompts, responses and sessions into a memory graph.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llm-memory-graph {version('llm-memory-graph')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Turns the stream of LLM prompts, responses and sessions into a memory graph."""
+
+
+def _register() -> None:
+    from flows.cli import config, dlq, graph, log, lookups, run, status
+
+    app.command()(run.run)
+    app.add_typer(log.app, name="log")
+    app.add_typer(lookups.show_app, name="show")
+    app.command()(lookups.search)
+    app.command()(lookups.similar)
+    app.command()(lookups.usage)
+    app.command()(status.status)
+    app.add_typer(graph.app, name="graph")
+    app.command()(dlq.reconcile)
+    app.add_typer(dlq.app, name="dlq")
+    app.add_typer(config.app, name="config")
+
+
+def main() -> None:
+    """Entry point: prints our own errors in one line, without a traceback."""
+    _register()
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"memory-graph: {error}", err=True)
+        sys.exit(error.exit_code)
+    except Damaged as error:
+        typer.echo(f"memory-graph: {error}", err=True)
+        sys.exit(5)
+    except Unavailable as error:
+        typer.echo(f"memory-graph: {error}. Nothing was changed; try again later.", err=True)
+        sys.exit(4)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Texts near in meaning to an event's text or to any text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flows.views.stores import Stores
+from schemas.failures import UserError
+from schemas.items import Kind
+from schemas.records import RecordId
+from sinks.sqlite.vector_queries import Neighbour
+
+if TYPE_CHECKING:
+    from stages.embed import EmbedSettings
+
+LABELS: dict[Kind, str] = {"prompt": "Prompt", "response": "Response"}
+
+
+class Near(msgspec.Struct, frozen=True):
+    """A neighbour with its text. ``score`` is the cosine, 1 for equal texts."""
+
+    score: float
+    kind: str
+    id: str
+    session: str | None
+    tenant: str | None
+    text: str
+
+
+def near_event(stores: Stores, event: str, limit: int, tenant: str | None) -> list[Near]:
+    """The nearest texts to that of a prompt or response. Raises UserError for an unknown id."""
+    for kind in LABELS:
+        asked = RecordId(kind, event)
+        found = stores.vectors.vector(asked)
+        if found is not None:
+            vector, model = found
+            near = stores.vectors.similar(vector, limit, model=model, tenant=tenant, exclude=asked)
+            return _with_texts(stores, near)
+    raise UserError(
+        f"There is no vector for event {event!r}: it is not there, has no text, or was written "
+        'with `[embed] mode = "off"`.'
+    )
+
+
+def near_text(
+    stores: Stores, settings: EmbedSettings, text: str, limit: int, tenant: str | None
+) -> list[Near]:
+    """The nearest texts to a text that need not be stored. Loads the local encoder."""
+    from stages.embed import Encoder
+
+    encoder = Encoder(settings)
+    vector = encoder.embed([text])[0]
+    return _with_texts(
+        stores, stores.vectors.similar(vector, limit, model=encoder.model, tenant=tenant)
+    )
+
+
+def _with_texts(stores: Stores, near: Sequence[Neighbour]) -> list[Near]:
+    found = []
+    for neighbour in near:
+        node = stores.graph.node(LABELS[neighbour.id.kind], neighbour.id.id)
+        properties = node.properties if node else {}
+        found.append(
+            Near(
+                neighbour.score,
+                neighbour.id.kind,
+                neighbour.id.id,
+                properties.get("sessionId"),
+                neighbour.tenant,
+                properties.get("text") or "",
+            )
+        )
+    return found

@@ -1,0 +1,99 @@
+"""Where a data folder stands: offsets, lag, the backlog of every branch, what is stuck and why."""
+
+from __future__ import annotations
+
+import msgspec
+
+from flows.filelog import log_ends
+from flows.keys import load_keys
+from flows.lock import holder_of
+from flows.sampling import read_health
+from flows.settings import Settings
+from flows.stores import Stores, open_stores
+from schemas.records import STORES, Store
+
+
+class PartitionStatus(msgspec.Struct, frozen=True):
+    """``waits_for``: why the lag is not 0, in words; empty when it is."""
+
+    partition: str
+    committed: int
+    end: int
+    lag: int
+    waits_for: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """``worker``: its process id, None when none runs. ``stores``: store, records, parked."""
+
+    worker: int | None
+    alerts: list[str]
+    partitions: list[PartitionStatus]
+    stores: list[tuple[Store, int, int]]
+    dead_letters: dict[str, int]
+    waiting: int
+    orphans: int
+    troubles: dict[str, str]
+
+
+def status_of(settings: Settings) -> Status:
+    """Reads the log's ends, the store file and what the worker last said of itself."""
+    worker = holder_of(settings.data)
+    health = read_health(settings.data) if worker is not None else None
+    troubles = health.troubles if health else {}
+    ends = log_ends(settings.log_dir)
+    keys = load_keys(settings.data, create=False)
+    with open_stores(settings.database_path, settings.stores, keys) as stores:
+        committed = {p: x.offset for p, x in stores.offsets.load().items()}
+        backlog = stores.parking.backlog()
+        partitions = [
+            PartitionStatus(
+                str(p),
+                committed.get(p, 0),
+                end,
+                max(end - committed.get(p, 0), 0),
+                _waits_for(max(end - committed.get(p, 0), 0), worker, troubles),
+            )
+            for p, end in sorted(ends.items())
+            if end or p in committed
+        ]
+        letters = dict(stores.letters.counts())
+        return Status(
+            worker=worker,
+            alerts=_alerts(letters, sum(committed.values()), settings, troubles),
+            partitions=partitions,
+            stores=[(s, stores.sinks[s].count(), backlog.get(s, 0)) for s in STORES],
+            dead_letters=letters,
+            waiting=_responses(stores, "waiting"),
+            orphans=_responses(stores, "orphan"),
+            troubles=troubles,
+        )
+
+
+def _waits_for(lag: int, worker: int | None, troubles: dict[str, str]) -> str:
+    if not lag:
+        return ""
+    if worker is None:
+        return "a worker: none runs"
+    if troubles:
+        return ", ".join(f"{what} ({code})" for what, code in sorted(troubles.items()))
+    return "its turn: the worker is reading"
+
+
+def _alerts(
+    letters: dict[str, int], consumed: int, settings: Settings, troubles: dict[str, str]
+) -> list[str]:
+    found = [f"{what} does not work ({code})" for what, code in sorted(troubles.items())]
+    share = sum(letters.values()) / consumed if consumed else 0.0
+    if share > settings.metrics.rejected_share:
+        found.append(
+            f"{share:.1%} of all events are open dead letters (limit "
+            f"{settings.metrics.rejected_share:.1%}): see 'memory-graph dlq list'"
+        )
+    return found
+
+
+def _responses(stores: Stores, state: str) -> int:
+    from sinks.sqlite.graph_queries import GraphQueries
+
+    return GraphQueries(stores.database).count("Response", {"state": state})
