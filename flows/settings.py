@@ -30,13 +30,14 @@ from flows.sections import (
 )
 from schemas.failures import UserError
 from stages.embed.settings import EmbedSettings
+from stages.lookup.settings import LookupSettings
 from stages.pii.settings import PiiSettings
 from stages.validate.settings import ValidateSettings
 
 PREFIX = "MEMORY_GRAPH_"
 DATABASE = "memory.db"
 _OTHER_VARIABLES = frozenset({f"{PREFIX}CONFIG", KEY_VARIABLE})
-_PATHS = (("worker", "data"), ("log", "dir"))
+_PATHS = (("worker", "data"), ("log", "dir"), ("lookup", "models"), ("lookup", "users"))
 
 
 class Settings(BaseSettings):
@@ -52,6 +53,9 @@ class Settings(BaseSettings):
     )
     pii: PiiSettings = Field(default=PiiSettings(), description="Personal data.")
     embed: EmbedSettings = Field(default=EmbedSettings(), description="Vectors of texts.")
+    lookup: LookupSettings = Field(
+        default=LookupSettings(), description="Models, prices, users, and the join."
+    )
     stores: StoresSection = Field(default=StoresSection(), description="The four stores.")
     delivery: DeliverySection = Field(
         default=DeliverySection(), description="How records get into the stores."
@@ -87,9 +91,13 @@ class Settings(BaseSettings):
 
 
 def load_settings(
-    config: Path | None = None, *, data: Path | None = None, log_dir: Path | None = None
+    config: Path | None = None,
+    *,
+    data: Path | None = None,
+    log_dir: Path | None = None,
+    metrics_port: int | None = None,
 ) -> Settings:
-    """The settings from ``config`` (TOML), the environment above it, and ``data`` above both.
+    """The settings from ``config`` (TOML), the environment above it, and the options above both.
 
     Raises :class:`UserError` naming the file or variable, the dotted place, what was expected and
     the nearest valid name. Values are not shown: one of them may be a secret.
@@ -102,6 +110,8 @@ def load_settings(
         given["worker"] = {"data": data}
     if log_dir is not None:
         given["log"] = {"dir": log_dir}
+    if metrics_port is not None:
+        given["metrics"] = {"port": metrics_port}
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -211,6 +221,8 @@ _EXPECTED = {
 
 def _expected(problem: Any, path: Sequence[str]) -> str:
     """What should have stood there, from the error's type; never the value."""
+    if problem["type"] == "value_error":  # A validator of ours, whose words name no value.
+        return str(problem["ctx"]["error"])
     template = _EXPECTED.get(problem["type"])
     if template is not None:
         return "expected " + template.format(**problem.get("ctx", {}))

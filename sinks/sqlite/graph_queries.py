@@ -97,14 +97,15 @@ class GraphQueries:
         ``textHash``, ``createdAt``, ``userId`` and ``sessionId`` of owned nodes are indexed; other
         properties are found by a scan of the label.
         """
-        conditions = ["n.label = ?"]
-        arguments: list[object] = [label]
-        for name, value in properties.items():
-            condition, values = _equals(name, value)
-            conditions.append(condition)
-            arguments += values
-        sql = f"{_NODE} WHERE {' AND '.join(conditions)} ORDER BY n.key LIMIT ?"
+        where, arguments = _matching(label, properties)
+        sql = f"{_NODE} WHERE {where} ORDER BY n.key LIMIT ?"
         return [_node(row) for row in self._rows(sql, (*arguments, limit))]
+
+    def count(self, label: str, properties: Mapping[str, Scalar]) -> int:
+        """How many nodes :meth:`find` would answer."""
+        where, arguments = _matching(label, properties)
+        sql = f"SELECT count(*) FROM graph_node AS n WHERE {where}"  # noqa: S608
+        return int(self._rows(sql, arguments)[0][0])
 
     def nodes(self) -> Iterator[Node]:
         """All nodes, sorted by label and key. Streams from one snapshot: finish or close it."""
@@ -154,6 +155,16 @@ class GraphQueries:
                     yield from rows
         except sqlite3.Error as error:
             raise translate("graph", error) from None
+
+
+def _matching(label: str, properties: Mapping[str, Scalar]) -> tuple[str, list[object]]:
+    conditions = ["n.label = ?"]
+    arguments: list[object] = [label]
+    for name, value in properties.items():
+        condition, values = _equals(name, value)
+        conditions.append(condition)
+        arguments += values
+    return " AND ".join(conditions), arguments
 
 
 def _equals(name: str, value: Scalar) -> tuple[str, list[object]]:
