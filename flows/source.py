@@ -16,7 +16,7 @@ from flows.control import Control
 from flows.filelog import START, NotALog, PartitionReader, Position, partitions_of
 from flows.pacing import Pace
 from schemas.chunk import Chunk
-from schemas.events import TOPICS
+from schemas.events import TOPICS, PromptEvent
 from schemas.failures import UserError
 from schemas.log import LogRecord, Partition
 from schemas.ports import Damaged, Unavailable
@@ -24,6 +24,7 @@ from schemas.ports import Damaged, Unavailable
 Keyed = tuple[str, Chunk[LogRecord]]
 Ranges = Mapping[Partition, tuple[tuple[int, int], ...]]
 
+_AHEAD = {topic for topic, event in TOPICS.items() if event is PromptEvent}
 _log = structlog.get_logger("source")
 
 
@@ -75,6 +76,7 @@ class LogPart(StatefulSourcePartition[Keyed, None]):
         self._pace = Pace()
         self._commits: list[tuple[Positions, Future[None]]] = []
         self._last: tuple[int, int] = (0, 0)
+        self._lead = 0.0
         self._awake: datetime | None = None
         self._readers: dict[Partition, PartitionReader] = {}
         self._start()
@@ -185,20 +187,28 @@ class LogPart(StatefulSourcePartition[Keyed, None]):
 
         records = reader.take(self._limit(partition, reader.offset), admit)
         self._last = (len(records), size)
-        self._greatest = max(self._greatest, max(r.origin.timestamp for r in records))
+        last = max(r.origin.timestamp for r in records)
+        self._greatest = max(self._greatest, last)
+        self._lead = max(0.9 * self._lead, last - records[0].origin.timestamp)
         return Chunk(partition, records, self._log_time)
 
     def _oldest(self) -> tuple[int, Partition] | None:
-        chosen: tuple[int, Partition] | None = None
+        """The least log time of all, and the partition to read: that of the oldest record, where
+        prompts are ahead by a chunk, so that most responses find theirs."""
+        least: int | None = None
+        chosen: tuple[float, Partition] | None = None
         for partition, reader in self._readers.items():
             if partition in self._idle:
                 continue
             timestamp = reader.head()
             if timestamp is None:
                 self._idle.add(partition)
-            elif chosen is None or timestamp < chosen[0]:
-                chosen = (timestamp, partition)
-        return chosen
+                continue
+            least = timestamp if least is None else min(least, timestamp)
+            rank = timestamp - self._lead if partition.topic in _AHEAD else float(timestamp)
+            if chosen is None or rank < chosen[0]:
+                chosen = (rank, partition)
+        return None if least is None or chosen is None else (least, chosen[1])
 
     def _limit(self, partition: Partition, offset: int) -> int:
         """Most records of the next chunk: one inside a careful range, up to it before it."""

@@ -34,8 +34,8 @@ from schemas.items import (
     ScreenedSession,
     ScreenedText,
     SessionRef,
-    TextFacts,
     TemplateRef,
+    TextFacts,
     UserFacts,
     kind_of,
 )
