@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.ports import ERASED, WRITTEN, Result, Stored, Unavailable
 from schemas.records import Record, RecordId, Stamp, Store
 from sinks.sqlite.database import Database
+from sinks.sqlite.snapshot import snapshot
 from sinks.sqlite.stamps import STAMP, Refusal, is_identity, read_stamp, record_id
 
 R = TypeVar("R", bound=Record)
@@ -66,7 +67,7 @@ class SqliteSink(ABC, Generic[R, P]):
     def _content(
         self, connection: sqlite3.Connection, row: tuple[Any, ...], /
     ) -> dict[str, object]:
-        """The content of a row selected as record, ``content_columns``."""
+        """The content in ``content_columns`` of a row."""
 
     def write(self, records: Sequence[R], /) -> Sequence[Result]:
         if not records:
@@ -98,7 +99,7 @@ class SqliteSink(ABC, Generic[R, P]):
     def fetch(self, ids: Sequence[RecordId], /) -> Mapping[RecordId, Stored]:
         """What is there. Raises Unavailable."""
         self._check_open()
-        return self._database.read(self.store, lambda connection: self._fetch(connection, ids))
+        return snapshot(self._database, self.store, lambda connection: self._fetch(connection, ids))
 
     def delete(self, ids: Sequence[RecordId], /) -> Sequence[Result]:
         """Erases records: rows, index entries and, as far as no reader holds it, the journal."""
@@ -180,7 +181,7 @@ class SqliteSink(ABC, Generic[R, P]):
     def _fetch(
         self, connection: sqlite3.Connection, ids: Sequence[RecordId]
     ) -> dict[RecordId, Stored]:
-        columns = f"{STAMP}, record, {self.content_columns}"
+        columns = f"{STAMP}, {self.content_columns}"
         found: dict[RecordId, Stored] = {}
         for row in self._present(connection, self.table, columns, ids):
             stamp = read_stamp(row)

@@ -24,7 +24,7 @@ from sinks.sqlite.graph_rows import (
 )
 from sinks.sqlite.stamps import STAMP, STAMP_COLUMNS, from_json
 
-SWEPT = ("Text", "Template", "Document", "ToolCall")
+SWEPT = ("Text", "Template", "Document")
 """Labels of nodes that mean nothing once no edge holds them."""
 
 _OWNED_COLUMNS = ("properties", *INDEXED.values())

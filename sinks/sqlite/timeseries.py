@@ -92,7 +92,7 @@ class TimeseriesSink(SqliteSink[PointRecord, Row]):
             record.time_ns // _DAY_NS,
             tags_json,
             fields_json,
-            *(tags.get(name) for name in TAGS),
+            *(_plain(tags.get(name)) for name in TAGS),
             *counts,
             fields.get("cost_status"),
         )
@@ -113,3 +113,8 @@ class TimeseriesSink(SqliteSink[PointRecord, Row]):
     ) -> dict[str, object]:
         time_ns, tags, fields = row
         return {"time_ns": time_ns, "tags": from_json(tags), "fields": from_json(fields)}
+
+
+def _plain(tag: str | None) -> str | None:
+    """In tags ``_`` stands for absent and ``%5F`` for a literal ``_``; in columns neither does."""
+    return {"_": None, "%5F": "_"}.get(tag, tag) if tag is not None else None

@@ -9,11 +9,19 @@ from typing import Any, Literal
 import msgspec
 
 from sinks.sqlite.database import Database
+from sinks.sqlite.snapshot import snapshot
 from sinks.sqlite.timeseries import COUNTS
 
 Dimension = Literal["tenant", "model", "user", "day", "provider", "purpose", "status"]
 _EPOCH = date(1970, 1, 1)
-_STATES = ("priced", "unpriced", "inconsistent")
+_COUNTED = {
+    "priced": "cost_status = 'priced'",
+    "unpriced": "cost_status = 'unpriced'",
+    "inconsistent": "cost_status = 'inconsistent'",
+    "lacking": "cost_status = 'lacking'",
+    "errors": "status = 'error'",
+    "orphans": "status = 'orphan'",
+}
 _SUMS = tuple(name for name in COUNTS if name.endswith("_tokens"))
 _LATENCIES = ("latency_ms", "ttft_ms")
 _PERCENTILES = (50, 95)
@@ -25,7 +33,8 @@ class Usage(msgspec.Struct, frozen=True):
     """One group. ``key`` has a value for each asked dimension, in that order (``day`` in ISO).
 
     Tokens, money and latency are those of responses, as billed; prompts only count. Money is an
-    exact sum in 10⁻¹² USD of the priced responses. A percentile is the nearest rank: the least
+    exact sum in 10⁻¹² USD of the priced responses; ``lacking`` are those whose price the registry
+    still owes. A percentile is the nearest rank: the least
     latency that so many in a hundred do not exceed; None where nothing was measured.
     """
 
@@ -42,6 +51,9 @@ class Usage(msgspec.Struct, frozen=True):
     priced: int
     unpriced: int
     inconsistent: int
+    lacking: int
+    errors: int
+    orphans: int
     latency_p50_ms: int | None
     latency_p95_ms: int | None
     ttft_p50_ms: int | None
@@ -69,7 +81,8 @@ class UsageQueries:
         ``since`` (inclusive) and ``until`` (exclusive) are event times in µs since 1970.
         """
         where, arguments = _where(tenant, model, user, since, until)
-        rows = self._database.read(
+        rows = snapshot(
+            self._database,
             "timeseries",
             lambda connection: [
                 connection.execute(sql, arguments).fetchall()
@@ -107,7 +120,7 @@ def _sums(by: Sequence[Dimension], where: str) -> str:
         *(f"coalesce(sum({name}) FILTER (WHERE {billed}), 0)" for name in _SUMS),
         f"coalesce(sum(cost_pico_usd / {_LOW}) FILTER (WHERE {billed}), 0)",
         f"coalesce(sum(cost_pico_usd % {_LOW}) FILTER (WHERE {billed}), 0)",
-        *(f"count(*) FILTER (WHERE {billed} AND cost_status = '{state}')" for state in _STATES),
+        *(f"count(*) FILTER (WHERE {billed} AND {rule})" for rule in _COUNTED.values()),
     ]
     grouped = f" GROUP BY {', '.join(by)}" if by else ""
     return f"SELECT {', '.join(columns)} FROM timeseries_point WHERE {where}{grouped}"  # noqa: S608
@@ -137,9 +150,9 @@ def _usage(
         _day(part) if name == "day" else part for name, part in zip(by, row[: len(by)], strict=True)
     )
     prompts, responses, *rest = row[len(by) :]
-    tokens, (high, low), states = rest[: len(_SUMS)], rest[len(_SUMS) : -3], rest[-3:]
+    tokens, (high, low, *counted) = rest[: len(_SUMS)], rest[len(_SUMS) :]
     measured = [value for pair in latencies for value in (pair or (None, None))]
-    values = [prompts, responses, *tokens, high * _LOW + low, *states, *measured]
+    values = [prompts, responses, *tokens, high * _LOW + low, *counted, *measured]
     return Usage(key, *values)
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from schemas.items import Kind
 from schemas.records import RecordId
 from sinks.sqlite.database import Database
+from sinks.sqlite.snapshot import snapshot
 from sinks.sqlite.stamps import from_json
 
 Floats = npt.NDArray[np.float32]
@@ -77,8 +78,10 @@ class VectorQueries:
             conditions.append("NOT (id = ? AND kind = ?)")
             arguments += [exclude.id, exclude.kind]
         sql = f"SELECT record, embedding FROM vector_record WHERE {' AND '.join(conditions)}"  # noqa: S608
-        return self._database.read(
-            "vector", lambda connection: _nearest(connection, sql, arguments, asked, k)
+        return snapshot(
+            self._database,
+            "vector",
+            lambda connection: _nearest(connection, sql, arguments, asked, k),
         )
 
 
