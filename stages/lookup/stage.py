@@ -1,0 +1,173 @@
+"""Stage 6: models, prices, users and tenants are looked up; responses and prompts meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from schemas.chunk import Chunk, Outcome
+from schemas.items import (
+    Embedded,
+    Enriched,
+    PromptSide,
+    ScreenedPrompt,
+    ScreenedResponse,
+    UserFacts,
+)
+from schemas.ports import Directory, Joins, ModelEntry, Registry, Unavailable, Waiting
+from stages.lookup.enrich import (
+    UNKNOWN,
+    Answers,
+    Met,
+    ModelKey,
+    UserKey,
+    enriched,
+    enriched_response,
+    model_key,
+    user_key,
+)
+from stages.lookup.settings import LookupSettings
+
+_EXPIRY_STEPS = 100
+
+
+class LookupStage:
+    """Every event passes, with the facts known now; so may responses of earlier chunks.
+
+    Prompt sides are added first: a response of the same chunk finds its prompt in either order. A
+    response that waited comes out again when its prompt comes, and as an orphan when
+    ``chunk.log_time`` has passed it by ``orphan_after``; an empty chunk brings out what is due as
+    well. A response comes out once a chunk, with all that is known. While the registry or the
+    directory is unavailable, events pass and say what they are lacking; without the join store
+    nothing can pass (a response would wait for ever), and Unavailable is raised.
+    """
+
+    name = "lookup"
+
+    def __init__(
+        self,
+        registry: Registry,
+        directory: Directory,
+        joins: Joins,
+        settings: LookupSettings | None = None,
+    ) -> None:
+        self._registry = registry
+        self._directory = directory
+        self._joins = joins
+        self._settings = settings or LookupSettings()
+        self._expired = 0
+
+    def __call__(self, chunk: Chunk[Embedded], /) -> Outcome[Enriched]:
+        items = chunk.items
+        users = self._users(_own_users(items))
+        responses, others = self._join(chunk, users)
+        met = [*responses.values(), *others]
+        users |= self._users(key for key in _joined_users(met) if key not in users)
+        answers = Answers(users, self._models(_wanted_models(items, met)))
+        passed = [
+            enriched_response(responses[item.event.id], answers)
+            if isinstance(item.event, ScreenedResponse)
+            else enriched(item, answers)
+            for item in items
+        ]
+        passed += [enriched_response(one, answers) for one in others]
+        return Outcome(Chunk(chunk.partition, passed, chunk.log_time))
+
+    def _join(
+        self, chunk: Chunk[Embedded], users: Mapping[UserKey, UserFacts]
+    ) -> tuple[dict[str, Met], list[Met]]:
+        """The chunk's responses by id, and those that waited and come out with it."""
+        sides = {
+            item.event.id: (_side(item.event, users), item.event.origin.timestamp)
+            for item in chunk.items
+            if isinstance(item.event, ScreenedPrompt)
+        }
+        responses = {
+            item.event.id: Met(item, item.event, None, False)
+            for item in chunk.items
+            if isinstance(item.event, ScreenedResponse)
+        }
+        came = self._joins.add_prompts(list(sides.values())) if sides else {}
+        waiting = [Waiting(met.response, met.event.origin.timestamp) for met in responses.values()]
+        known = self._joins.add_responses(waiting) if waiting else {}
+        for id_, (side, orphan) in known.items():
+            responses[id_] = Met(responses[id_].response, responses[id_].event, side, orphan)
+        others = {
+            met.event.id: met
+            for prompt, found in came.items()
+            for met in _met(found, sides[prompt][0])
+            if met.event.id not in responses
+        }
+        limit = self._settings.orphans_per_chunk
+        due = self._joins.overdue(chunk.log_time - self._settings.orphan_after_ms, limit)
+        for met in _met(due, None):
+            there = responses.get(met.event.id)
+            if there is None:
+                others.setdefault(met.event.id, met)
+            elif there.side is None:
+                responses[met.event.id] = Met(there.response, there.event, None, True)
+        if len(due) < limit:
+            self._expire(chunk.log_time - self._settings.join_retention_ms)
+        return responses, list(others.values())
+
+    def _expire(self, before: int) -> None:
+        """Never before all that is due has come out, and not with every chunk."""
+        if before >= self._expired + self._settings.join_retention_ms // _EXPIRY_STEPS:
+            self._joins.expire(before)
+            self._expired = before
+
+    def _users(self, keys: Iterable[UserKey]) -> dict[UserKey, UserFacts]:
+        """Empty when the directory does not answer."""
+        asked = list(dict.fromkeys(keys))
+        try:
+            found = self._directory.lookup(asked) if asked else ()
+        except Unavailable:
+            return {}
+        return dict(zip(asked, found, strict=True))
+
+    def _models(self, keys: Iterable[ModelKey]) -> dict[ModelKey, ModelEntry | None]:
+        """Empty when the registry does not answer."""
+        asked = list(dict.fromkeys(keys))
+        try:
+            found = self._registry.lookup(asked) if asked else ()
+        except Unavailable:
+            return {}
+        return dict(zip(asked, found, strict=True))
+
+
+def _met(found: Iterable[Waiting], side: PromptSide | None) -> Iterator[Met]:
+    """Responses that waited: with their prompt's side, or overdue without one."""
+    for waiting in found:
+        event = waiting.response.event
+        assert isinstance(event, ScreenedResponse)
+        yield Met(waiting.response, event, side, waiting.orphan or side is None)
+
+
+def _side(prompt: ScreenedPrompt, users: Mapping[UserKey, UserFacts]) -> PromptSide:
+    user = users.get(user_key(prompt.session, prompt.time), UNKNOWN)
+    return PromptSide(prompt.id, prompt.time, prompt.session, prompt.model, user)
+
+
+def _own_users(items: Sequence[Embedded]) -> Iterator[UserKey]:
+    for item in items:
+        if item.event.session is not None:
+            yield user_key(item.event.session, item.event.time)
+
+
+def _joined_users(met: Iterable[Met]) -> Iterator[UserKey]:
+    """Users of prompts for whom the side has no answer, and of responses that waited."""
+    for one in met:
+        key = one.user_key
+        if key is not None and (one.side is None or not one.side.user.known):
+            yield key
+        if one.event.session is not None:
+            yield user_key(one.event.session, one.event.time)
+
+
+def _wanted_models(items: Sequence[Embedded], met: Iterable[Met]) -> Iterator[ModelKey]:
+    for item in items:
+        if isinstance(item.event, ScreenedPrompt):
+            yield model_key(item.event.model, item.event.time)
+    for one in met:
+        for model in (one.event.model, one.model):
+            if model is not None:
+                yield model_key(model, one.event.time)
