@@ -49,6 +49,7 @@ def test_both_layers_stay_within_their_bounds(
     cache = SqliteCache(database, "small", limit=3_000, memory=1_500)
     beside = SqliteCache(database, "beside", limit=10_000, memory=0)
     beside.put([(b"kept", b"kept")])
+    database.flush()
     number = 0
     last = (b"", b"")
     for batch in sizes:
