@@ -1,0 +1,308 @@
+"""Barrier and delivery: no epoch passes with a record not written, parked or a dead letter."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from flows.barrier import BarrierPart
+from flows.breaker import Breaker, BreakerSettings
+from flows.control import Control
+from flows.delivery import DeliverySettings, LetterWriter, StoreWriter
+from schemas.failures import Rejected
+from schemas.log import Origin
+from schemas.ports import WRITTEN, Damaged, Refused, Result, Unavailable
+from schemas.records import PointRecord, RecordId, Stamp
+
+ORIGIN = Origin("llm.prompts.v1", 0, 7, 1)
+UNAVAILABLE = Result("unavailable", "locked")
+
+
+def point(number: int) -> PointRecord:
+    stamp = Stamp("prompt", f"id-{number}", 1, 0, ORIGIN, "p", None, None, "")
+    return PointRecord(stamp, number, {}, {})
+
+
+class ScriptedSink:
+    """Answers as scripted, call by call; then writes."""
+
+    store = "timeseries"
+
+    def __init__(self, *script: object) -> None:
+        self.script = list(script)
+        self.calls: list[list[str]] = []
+        self.held: set[str] = set()
+
+    def write(self, records: Sequence[Any]) -> Sequence[Result]:
+        self.calls.append([r.stamp.id for r in records])
+        step = self.script.pop(0) if self.script else None
+        if isinstance(step, BaseException):
+            raise step
+        if callable(step):
+            step = step(records)
+        results = step or [WRITTEN] * len(records)
+        for record, result in zip(records, results, strict=True):
+            if result.status == "written":
+                self.held.add(record.stamp.id)
+        return results
+
+
+class Memory:
+    """Parking, dead letters and claims in memory; ``faults`` are raised first."""
+
+    def __init__(self, *faults: BaseException) -> None:
+        self.faults = list(faults)
+        self.parked: list[tuple[str, str]] = []
+        self.letters: list[Any] = []
+        self.released: list[tuple[RecordId, Origin]] = []
+
+    def _fault(self) -> None:
+        if self.faults:
+            raise self.faults.pop(0)
+
+    def park(self, store: str, records: Sequence[tuple[Any, str]]) -> None:
+        self._fault()
+        self.parked += [(record.stamp.id, code) for record, code in records]
+
+    def put(self, letters: Sequence[Any]) -> None:
+        self._fault()
+        self.letters += letters
+
+    def release(self, held: Sequence[tuple[RecordId, Origin]]) -> None:
+        self.released += held
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    def written(self, store: str, status: str, count: int) -> None:
+        self.counts[status] = self.counts.get(status, 0) + count
+
+    def write_took(self, store: str, seconds: float) -> None:
+        pass
+
+    def dead(self, rejected: Sequence[Rejected]) -> None:
+        self.counts["dead"] = self.counts.get("dead", 0) + len(rejected)
+
+
+FAST = DeliverySettings(deadline=5.0, backoff=(0.0, 0.0, 0.0))
+
+
+def writer(
+    sink: ScriptedSink, memory: Memory, settings: DeliverySettings = FAST
+) -> tuple[StoreWriter, Counter, Control]:
+    counter, control = Counter(), Control()
+    made = StoreWriter(sink, lambda m: m, memory, memory, control, counter, settings)  # type: ignore[arg-type]
+    return made, counter, control
+
+
+def test_every_record_is_written_once() -> None:
+    sink, memory = ScriptedSink(), Memory()
+    deliver, counter, _ = writer(sink, memory)
+    deliver.deliver([point(1), point(2)])
+    assert sink.calls == [["id-1", "id-2"]]
+    assert counter.counts == {"written": 2}
+
+
+def test_only_what_may_pass_is_tried_again() -> None:
+    sink = ScriptedSink([WRITTEN, UNAVAILABLE, Result("rejected", "too_large")])
+    memory = Memory()
+    deliver, counter, _ = writer(sink, memory)
+    deliver.deliver([point(1), point(2), point(3)])
+    assert sink.calls == [["id-1", "id-2", "id-3"], ["id-2"]]
+    assert [(r.record.stamp.id, r.code) for r in memory.letters] == [("id-3", "too_large")]
+    assert isinstance(memory.letters[0], Refused)
+    assert memory.parked == []
+    assert counter.counts == {"written": 2, "rejected": 1}
+
+
+def test_what_stays_unavailable_is_parked_after_three_retries() -> None:
+    sink, memory = ScriptedSink(*[[UNAVAILABLE]] * 9), Memory()
+    deliver, counter, _ = writer(sink, memory)
+    deliver.deliver([point(1)])
+    assert len(sink.calls) == 4
+    assert memory.parked == [("id-1", "locked")]
+    assert counter.counts == {"parked": 1}
+
+
+def test_nothing_is_retried_beyond_the_deadline() -> None:
+    sink, memory = ScriptedSink([UNAVAILABLE]), Memory()
+    deliver, _, _ = writer(sink, memory, DeliverySettings(deadline=0.5))
+    deliver.deliver([point(1)])
+    assert len(sink.calls) == 1
+    assert memory.parked == [("id-1", "locked")]
+
+
+def test_while_neither_store_nor_queue_can_be_written_it_goes_on_trying() -> None:
+    sink = ScriptedSink(*[Unavailable("database", "full")] * 5)
+    memory = Memory(Unavailable("database", "full"))
+    deliver, counter, control = writer(sink, memory)
+    troubles: list[dict[str, str]] = []
+    wait = control.wait
+    control.wait = lambda s: troubles.append(control.troubles) or wait(0)  # type: ignore[func-returns-value,method-assign,assignment]
+    deliver.deliver([point(1)])
+    assert {"timeseries": "full"} in troubles
+    assert memory.parked == [("id-1", "full")]
+    assert counter.counts == {"parked": 1}
+
+
+def test_when_the_file_works_again_the_store_gets_the_record_itself() -> None:
+    sink = ScriptedSink(*[Unavailable("database", "full")] * 4)
+    memory = Memory(Unavailable("database", "full"))
+    deliver, counter, control = writer(sink, memory)
+    wait = control.wait
+    control.wait = lambda s: wait(0)  # type: ignore[method-assign]
+    deliver.deliver([point(1)])
+    assert sink.held == {"id-1"}
+    assert memory.parked == []
+    assert counter.counts == {"written": 1}
+    assert control.troubles == {}
+
+
+def test_a_record_that_makes_the_store_raise_is_isolated() -> None:
+    def fail_on_two(records: Sequence[Any]) -> Sequence[Result]:
+        if any(r.stamp.id == "id-2" for r in records):
+            raise ValueError("secret")
+        return [WRITTEN] * len(records)
+
+    sink, memory = ScriptedSink(*[fail_on_two] * 9), Memory()
+    deliver, _, _ = writer(sink, memory)
+    deliver.deliver([point(1), point(2), point(3)])
+    assert sink.held == {"id-1", "id-3"}
+    assert [(r.record.stamp.id, r.code) for r in memory.letters] == [("id-2", "internal_error")]
+
+
+def test_a_store_that_always_raises_is_at_fault_itself() -> None:
+    sink, memory = ScriptedSink(*[ValueError("secret")] * 99), Memory()
+    deliver, _, _ = writer(sink, memory)
+    deliver.deliver([point(1), point(2)])
+    assert memory.letters == []
+    assert {code for _, code in memory.parked} == {"internal_error"}
+
+
+def test_an_open_breaker_parks_without_asking_the_store() -> None:
+    sink, memory = ScriptedSink(*[[UNAVAILABLE]] * 4), Memory()
+    deliver, _, _ = writer(sink, memory)
+    deliver.deliver([point(1)])
+    calls = len(sink.calls)
+    deliver.deliver([point(2)])
+    assert len(sink.calls) == calls
+    assert memory.parked[-1] == ("id-2", "circuit_open")
+
+
+def test_the_breaker_tries_one_call_after_its_recovery_time() -> None:
+    now = [0.0]
+    breaker = Breaker(BreakerSettings(), lambda: now[0])
+    for _ in range(4):
+        assert breaker.admit()
+        breaker.report(ok=False, seconds=0.1)
+    assert (breaker.admit(), breaker.state) == (False, "open")
+    now[0] = 30.0
+    assert (breaker.admit(), breaker.admit(), breaker.state) == (True, False, "half-open")
+    breaker.report(ok=False, seconds=0.1)
+    assert not breaker.admit()
+    now[0] = 60.0
+    assert breaker.admit()
+    breaker.report(ok=True, seconds=0.1)
+    assert breaker.state == "closed"
+
+
+def test_slow_calls_open_the_breaker() -> None:
+    breaker = Breaker(BreakerSettings(), lambda: 0.0)
+    for _ in range(4):
+        breaker.report(ok=True, seconds=5.1)
+    assert not breaker.admit()
+
+
+def test_the_breaker_stays_closed_below_its_share() -> None:
+    breaker = Breaker(BreakerSettings(), lambda: 0.0)
+    for number in range(100):
+        breaker.report(ok=number % 5 != 0, seconds=0.1)
+        assert breaker.admit()
+
+
+def rejected(stage: str, number: int) -> Rejected:
+    return Rejected(stage, "code", ORIGIN, event_id=f"id-{number}", kind="prompt")
+
+
+def test_a_rejection_behind_dedupe_releases_its_claim_after_the_letter_is_durable() -> None:
+    memory, counter = Memory(Unavailable("database", "locked")), Counter()
+    control = Control()
+    letters = LetterWriter(memory, memory, control, counter)  # type: ignore[arg-type]
+    letters((rejected("pii", 1), rejected("validate", 2), rejected("dedupe", 3)))
+    assert len(memory.letters) == 3
+    assert memory.released == [(RecordId("prompt", "id-1"), ORIGIN)]
+    assert counter.counts == {"dead": 3}
+    assert control.troubles == {}
+
+
+class Gate:
+    """A writer that waits to be let through."""
+
+    name = "gate"
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.started = threading.Semaphore(0)
+        self.done: list[int] = []
+
+    def __call__(self, item: int) -> None:
+        self.started.release()
+        assert self.open.wait(30)
+        self.done.append(item)
+
+
+def in_thread(action: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=action)
+    thread.start()
+    return thread
+
+
+def test_writes_go_on_beside_the_stages_and_a_snapshot_waits_for_all() -> None:
+    gate, control = Gate(), Control()
+    part: BarrierPart[int] = BarrierPart(gate, control, threads=2, depth=8)
+    part.write_batch([1, 2, 3])
+    gate.started.acquire()
+    snapshot = in_thread(part.snapshot)
+    snapshot.join(0.05)
+    assert snapshot.is_alive()
+    gate.open.set()
+    snapshot.join(30)
+    assert sorted(gate.done) == [1, 2, 3]
+    part.close()
+
+
+def test_a_full_barrier_holds_the_worker_back() -> None:
+    gate, control = Gate(), Control()
+    part: BarrierPart[int] = BarrierPart(gate, control, threads=1, depth=2)
+    part.write_batch([1, 2])
+    third = in_thread(lambda: part.write_batch([3]))
+    third.join(0.05)
+    assert third.is_alive()
+    gate.open.set()
+    third.join(30)
+    part.snapshot()
+    assert sorted(gate.done) == [1, 2, 3]
+    part.close()
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), Damaged("corrupt")])
+def test_what_a_writer_raises_is_the_workers_failure(error: Exception) -> None:
+    class Broken:
+        name = "broken"
+
+        def __call__(self, item: int) -> None:
+            raise error
+
+    control = Control()
+    part: BarrierPart[int] = BarrierPart(Broken(), control, threads=1, depth=2)
+    part.write_batch([1])
+    part.snapshot()
+    assert control.failure is error
+    with pytest.raises(type(error)):
+        control.check()
+    part.close()
