@@ -38,12 +38,13 @@ def terms(words: str) -> Terms:
     lacks: list[str] = []
     clean = words.replace("\0", " ").encode("utf-8", "replace").decode()
     for minus, phrase, word in _TERM.findall(clean):
-        text = phrase or word
+        text = phrase.strip() or word
         prefix = not phrase and text.endswith("*")
+        text = text if phrase else text.rstrip("*")
         if not _has_token(text):
             continue
         if _UNSPACED.search(text):
-            (lacks if minus else contains).append(text.rstrip("*"))
+            (lacks if minus else contains).append(text)
             continue
         (unwanted if minus else wanted).append(_quoted(text) + (" *" if prefix else ""))
     match = f"({' '.join(wanted)})" if wanted else ""
