@@ -19,6 +19,7 @@ from sinks.sqlite.overlay import Overlay
 
 PART = "claims"
 TTL_MS = 3_600_000
+KEEP_MS = 24 * TTL_MS
 
 _SELECT = "SELECT key, partition, position, log_time, content FROM claims WHERE key IN ({keys})"
 _INSERT = (
@@ -46,8 +47,9 @@ class SqliteClaims:
 
     Verdicts do not wait for commits. A write that fails later is forgotten and its error raised
     by the next call and by :meth:`flush`, which the barrier calls before it commits offsets.
-    ``ttl`` is in milliseconds of log time. At most ``limit`` claims are kept (the youngest), and
-    those more than twice the TTL behind the batch at hand go, a few with every write.
+    ``ttl`` and ``keep`` are milliseconds of log time. Claims more than ``keep`` behind the batch at
+    hand go, a few with every write, and at most ``limit`` are kept (the youngest): a partition that
+    lags further behind the others may see a duplicate as new, which costs a rewrite.
     One process claims at a time; another one's changes may be seen late.
     """
 
@@ -56,11 +58,13 @@ class SqliteClaims:
         database: Database,
         *,
         ttl: int = TTL_MS,
+        keep: int = KEEP_MS,
         limit: int = 5_000_000,
         remembered: int = 20_000,
     ) -> None:
         self._database = database
         self._ttl = ttl
+        self._keep = keep
         self._limit = limit
         self._recent: Overlay[bytes, Held | None] = Overlay(remembered)
         self._lock = threading.Lock()
@@ -83,7 +87,7 @@ class SqliteClaims:
                     )
             if made:
                 rows = [(key, *value) for key, value in made.items() if value]
-                expired = min(c.origin.timestamp for c in claims) - 2 * self._ttl
+                expired = min(c.origin.timestamp for c in claims) - self._keep
                 self._recent.put(made, self._insert(rows, expired))
             return verdicts
 

@@ -118,7 +118,7 @@ def rows(database: Database) -> int:
 
 
 def test_the_table_is_bounded_by_log_time(database: Database) -> None:
-    claims = SqliteClaims(database, ttl=TTL)
+    claims = SqliteClaims(database, ttl=TTL, keep=2 * TTL)
     for n in range(100):
         claims.claim([claim(f"{n}.{i}", n * 10 + i, n * 10) for i in range(10)])
     claims.flush()
