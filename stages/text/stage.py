@@ -47,10 +47,15 @@ def _facts(text: str, tokens: TokenCount) -> TextFacts:
 class TextStage:
     """Measures every event of a chunk; rejects none.
 
-    Raises :class:`~stages.text.encodings.EncodingUnavailable` when no tokenizer is installed.
+    Making one raises :class:`~stages.text.encodings.EncodingUnavailable` where no tokenizer is
+    installed.
     """
 
     name = "text"
+
+    def __init__(self) -> None:
+        # A missing tokenizer shows at the start, not at the first event.
+        count_tokens("", None, None)
 
     def __call__(self, chunk: Chunk[Decoded], /) -> Outcome[Measured]:
         measured = [measure(decoded) for decoded in chunk.items]

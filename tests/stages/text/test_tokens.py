@@ -10,7 +10,13 @@ import tiktoken.model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.text import EncodingUnavailable, TokenCount, choose_encoding, count_tokens
+from stages.text import (
+    EncodingUnavailable,
+    TextStage,
+    TokenCount,
+    choose_encoding,
+    count_tokens,
+)
 from stages.text.encodings import EncodingName, counter, rs_bpe_counter, tiktoken_counter
 
 ENCODINGS: list[EncodingName] = ["cl100k_base", "o200k_base"]
@@ -140,3 +146,5 @@ def test_without_ranks_nothing_is_downloaded(
         monkeypatch.setenv("TIKTOKEN_CACHE_DIR", folder)
     with pytest.raises(EncodingUnavailable, match="make install"):
         counter("cl100k_base")
+    with pytest.raises(EncodingUnavailable, match="make install"):
+        TextStage()
