@@ -23,7 +23,7 @@ _LONG = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 _SHORT = (0.01, 0.05, 0.1, 0.5, 1.0)
 STATUSES = ("accepted", "duplicate", "rejected")
 QUERIES = ("show", "search", "similar", "usage", "graph", "status")
-CACHES = ("vectors", "texts")
+CACHES = ("vectors",)
 
 
 class Sample(msgspec.Struct, frozen=True):

@@ -142,7 +142,7 @@ def build(settings: Settings, keys: Keys, stores: Stores, *, hook: Hook | None =
         Lookup(stores.joins),
         Extract(),
     )
-    return Pipeline(stages, lambda: {"vectors": 0.0, "texts": 0.0})
+    return Pipeline(stages, lambda: {"vectors": 0.0})
 
 
 def _screen(measured: Measured) -> Embedded:
