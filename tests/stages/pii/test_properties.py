@@ -141,20 +141,35 @@ def test_windows_cover_a_text(length: int) -> None:
     assert all(left[1] - right[0] == OVERLAP for left, right in pairwise(cut))
 
 
-@given(
-    pieces=st.lists(st.tuples(st.integers(-1100, 1100), texts), min_size=1, max_size=6),
-    borders=st.lists(st.sampled_from([18_000, 20_000, 36_000, 38_000]), min_size=6, max_size=6),
-)
-@settings(deadline=None, max_examples=40)
-def test_windows_find_what_one_pass_finds(
-    pieces: list[tuple[int, str]], borders: list[int]
-) -> None:
+ENTITIES = ["ada@example.com", "4111 1111 1111 1111", "DE89370400440532013000"]
+BORDERS = [18_000, 19_000, 20_000, 36_000, 37_000, 38_000]
+
+
+def _planted(at: dict[int, str]) -> str:
     text = "lorem ipsum dolor sit amet " * 2_000
-    for (shift, piece), border in zip(pieces, borders, strict=False):
-        at = border + shift
-        text = f"{text[:at]}{piece}{text[at:]}"
-    assert detect_all(PATTERNS.detect, ["short", text, text[:5]]) == list(
-        PATTERNS.detect(["short", text, text[:5]])
+    for start, piece in at.items():
+        text = f"{text[:start]} {piece} {text[start + len(piece) + 2 :]}"
+    return text
+
+
+def _check_windows(text: str) -> None:
+    three = ["short", text, text[:5]]
+    assert detect_all(PATTERNS.detect, three) == PATTERNS.detect(three)
+
+
+@pytest.mark.parametrize("entity", ENTITIES)
+def test_windows_find_entities_across_their_borders(entity: str) -> None:
+    for shift in range(-len(entity) - 2, 3):
+        text = _planted({border + shift: entity for border in BORDERS})
+        assert len(detect_all(PATTERNS.detect, [text])[0]) == len(BORDERS)
+        _check_windows(text)
+
+
+@given(pieces=st.lists(st.tuples(st.integers(-40, 5), texts), min_size=6, max_size=6))
+@settings(deadline=None, max_examples=40)
+def test_windows_find_what_one_pass_finds(pieces: list[tuple[int, str]]) -> None:
+    _check_windows(
+        _planted({border + s: t for border, (s, t) in zip(BORDERS, pieces, strict=True)})
     )
 
 
