@@ -150,6 +150,7 @@ class PatternDetector:
         hints: Context | None = None
         for start, end, score in matches:
             start += text[start] == " "
+            start += text[start] == "(" and ")" not in text[start:end]
             if hints is None:
                 hints = Context(rule.context, text)
             near = hints.near(start, end)

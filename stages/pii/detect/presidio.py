@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tldextract
-from presidio_analyzer import Pattern, predefined_recognizers
+from presidio_analyzer import Pattern, PatternRecognizer, predefined_recognizers
 from presidio_analyzer.predefined_recognizers import (
     AuTfnRecognizer,
     CreditCardRecognizer,
@@ -44,6 +44,19 @@ _IPV6 = (
     r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}"
     r"(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9a-f]{1,4})?(?:%[0-9a-z]+)?(?![\w:])"
 )
+# Forms of phone numbers, whether assigned or not: people invent numbers to try a system out, and
+# mistype real ones. The first two are unmistakable, the third counts beside a word like "call".
+_NORTH_AMERICAN = (
+    r"(?<![\w.+$-])(?:1[-. ])?(?:\([2-9][0-9]{2}\) ?[0-9]{3}-[0-9]{4}"
+    r"|[2-9][0-9]{2}-[0-9]{3}-[0-9]{4}|[2-9][0-9]{2}\.[0-9]{3}\.[0-9]{4})(?![\w-]|\.[0-9])"
+)
+_INTERNATIONAL = (
+    r"(?<![\w.+)-])(?:\(?\+[1-9][0-9]{0,2}\)?|00[1-9][0-9]{1,2}[ .-])"
+    r"(?:[ .()/-]{0,3}[0-9]{1,10}){1,7}(?: ?x[0-9]{1,5})?(?![\w%]|[.,-][0-9])"
+)
+_SPOKEN_OF = (
+    r"(?<![\w.,+$#/-])\(?[0-9]{1,5}\)?(?:[ ./-]{1,2}\(?[0-9]{1,8}\)?){0,5}(?![\w%]|[.,-]?[0-9])"
+)
 
 
 class OfflineEmailRecognizer(EmailRecognizer):  # type: ignore[misc]
@@ -76,6 +89,16 @@ class PeselRecognizer(PlPeselRecognizer):  # type: ignore[misc]
 _NARROWED: dict[str, Callable[[], Any]] = {
     "OfflineEmailRecognizer": OfflineEmailRecognizer,
     "PeselRecognizer": PeselRecognizer,
+    "PhoneFormRecognizer": lambda: PatternRecognizer(
+        supported_entity="PHONE_NUMBER",
+        patterns=[
+            Pattern("North American form", _NORTH_AMERICAN, 0.5),
+            Pattern("international form", _INTERNATIONAL, 0.5),
+        ],
+    ),
+    "SpokenOfNumberRecognizer": lambda: PatternRecognizer(
+        supported_entity="PHONE_NUMBER", patterns=[Pattern("a number", _SPOKEN_OF, 0.3)]
+    ),
     "HostAddressRecognizer": lambda: IpRecognizer(
         patterns=[IpRecognizer.PATTERNS[0], Pattern("IPv6", _IPV6, 0.6)]
     ),

@@ -19,11 +19,16 @@ _VERSION = re.compile(
     re.IGNORECASE,
 )
 _NANP = re.compile(
-    r"(?:1[-. ])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[-.])[2-9][0-9]{2}[-. ][0-9]{4}"
+    r"\(?(?:1[-. ])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[-.])[2-9]?[0-9]{2,3}[-. ][0-9]{4}"
 )
-_TRUNK = re.compile(r"\(?0[0-9]{2,5}\)?[ /-][0-9]{3,4}[ -]?[0-9]{3,5}")
+_TRUNK = re.compile(r"\(?0[1-9][0-9]{0,4}\)?[ /-][0-9]{2,8}(?:[ -][0-9]{2,4}){0,4}")
 _BOOK = re.compile(r"\b(?:isbn|issn|doi|ean|upc|sku)\W{0,3}(?:1[03]\W{0,3})?$", re.IGNORECASE)
-_DATE = re.compile(r"(?:1[5-9]|20)[0-9]{2}[-./][0-9]{1,2}[-./][0-9]{1,2}|[0-9]{4} ?- ?[0-9]{4}")
+# Dates, ranges of years, lists of years, decimals, dotted quads, social security numbers.
+_NOT_PHONE = re.compile(
+    r"\(?(?:1[5-9]|20)[0-9]{2}[-./][0-9]{1,2}[-./][0-9]{1,2}.*|[0-9]{1,2}[-./][0-9]{1,2}[-./][0-9]{4}"
+    r"|(?:(?:1[5-9]|20)[0-9]{2}[ /-]{1,3}){1,6}(?:1[5-9]|20)[0-9]{2}|[0-9]{4} ?- ?[0-9]{4}"
+    r"|[0-9]+\.[0-9]+|(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9]{3}-[0-9]{2}-[0-9]{4}"
+)
 _EXTENSION = re.compile(r"[^\W\d_]")
 _PLACEHOLDER = re.compile(
     r"x{4}|\*{3}|\.{3}|<|>|\$|%s|env\b|getenv|process\.|os\.|config|settings\.|self\.|your|my[_-]"
@@ -43,23 +48,23 @@ def email(text: str, start: int, end: int, score: float, _near: bool) -> float:
 
 
 def phone(text: str, start: int, end: int, score: float, near: bool) -> float:
-    """At least nine digits, and a country code, a usual national form, or a context word."""
+    """A country code, a usual national form, or a context word; and enough digits."""
     found = text[start:end]
-    spoken = _EXTENSION.split(found, maxsplit=1)[0]
-    if sum(map(str.isdigit, spoken)) < 9 or _DATE.match(found):
+    spoken = _EXTENSION.split(found, maxsplit=1)[0].rstrip(" -.,(")
+    digits = sum(map(str.isdigit, spoken))
+    if not 8 <= digits <= 17 or _NOT_PHONE.fullmatch(spoken):
         return 0.0
     before, after = text[max(0, start - 1) : start], text[end : end + 1]
-    if (after in _GLUE_AFTER and after) or _BOOK.search(text, max(0, start - 16), start):
+    if (after and after in _GLUE_AFTER) or _BOOK.search(text, max(0, start - 16), start):
         return 0.0
-    if found.startswith("+"):
+    if found.lstrip("(").startswith("+"):
         return max(score, 0.75)
-    if before in _GLUE_BEFORE and before:
+    if before and before in _GLUE_BEFORE:
         return 0.0
     if near:
         return score
-    if _NANP.fullmatch(spoken.rstrip(" -.,")) or _TRUNK.fullmatch(spoken):
-        return max(score, 0.6)
-    return 0.0
+    national = _NANP.fullmatch(spoken) or (9 <= digits <= 11 and _TRUNK.fullmatch(spoken))
+    return max(score, 0.6) if national or found.startswith("00") else 0.0
 
 
 _GLUE_BEFORE = frozenset("$€£¥#=_/.-*^%&")

@@ -17,7 +17,7 @@ class DetectSettings(BaseModel):
         default=0.5, ge=0.0, le=1.0, description="Least score of a pattern match that counts."
     )
     phone_regions: tuple[str, ...] = Field(
-        default=("US", "GB", "DE", "FR", "IN"),
+        default=("US", "GB", "DE", "FR", "ES", "IT", "NL", "PL", "IN", "AU", "BR"),
         description="Regions (ISO 3166) in whose national format phone numbers are sought; "
         "numbers with a country code are found whatever the region.",
     )
