@@ -50,7 +50,7 @@ class Stamp(msgspec.Struct, frozen=True):
         return RecordId(self.kind, self.id)
 
 
-class Register(msgspec.Struct, frozen=True):
+class Register(msgspec.Struct, frozen=True, gc=False):
     """A property of a shared node, won by the greatest (or, ``min``, the least) value of ``at``.
 
     For ``latest``, ``at`` is (event time, event id) as a string that sorts like the pair. For
@@ -63,7 +63,7 @@ class Register(msgspec.Struct, frozen=True):
     at: str = ""
 
 
-class NodeWrite(msgspec.Struct, frozen=True):
+class NodeWrite(msgspec.Struct, frozen=True, gc=False):
     """A node to merge. Owned (``properties`` given): replaced as a whole by a version not lower.
 
     Shared (``properties`` None): made if missing, its registers merged. Without registers it is a
@@ -76,7 +76,7 @@ class NodeWrite(msgspec.Struct, frozen=True):
     registers: tuple[Register, ...] = ()
 
 
-class EdgeWrite(msgspec.Struct, frozen=True):
+class EdgeWrite(msgspec.Struct, frozen=True, gc=False):
     """An edge to merge; both ends exist afterwards, as placeholders at least.
 
     Owned edges start at the record's own node and are replaced with it (those a new version does

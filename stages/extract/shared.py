@@ -16,6 +16,8 @@ from stages.extract.properties import json_text, key, registry_key
 
 Node = tuple[str, str]
 """Label and key."""
+Named = tuple[str, Value]
+"""A register's name and value."""
 
 
 class Contribution:
@@ -25,11 +27,11 @@ class Contribution:
     part.
     """
 
-    __slots__ = ("_at", "_time", "edges", "nodes")
+    __slots__ = ("_at", "_seen", "edges", "nodes")
 
     def __init__(self, time: int, at: str) -> None:
-        self._time = time
         self._at = at
+        self._seen = (Register("firstSeen", time, "min"), Register("lastSeen", time, "max"))
         self.nodes: list[NodeWrite] = []
         self.edges: list[EdgeWrite] = []
 
@@ -37,86 +39,75 @@ class Contribution:
         """The session, its user and application, and the user's tenant where one is known."""
         session_node = ("Session", key(session.id))
         user_node = ("User", key(session.user))
-        self._node(session_node, {"id": session.id, "purpose": session.purpose}, seen=True)
-        self._node(user_node, {"id": session.user}, seen=True)
+        self._hub(session_node, ("id", session.id), ("purpose", session.purpose))
+        self._hub(user_node, ("id", session.user))
         self._edge("STARTED_BY", session_node, user_node)
         if session.application is not None:
             application = ("Application", key(session.application))
-            self._node(application, {"id": session.application}, seen=True)
+            self._hub(application, ("id", session.application))
             self._edge("IN", session_node, application)
         if user is not None and user.tenant is not None:
             tenant = ("Tenant", key(user.tenant))
-            self._node(tenant, {"id": user.tenant, "organisation": user.organisation}, seen=True)
+            self._hub(tenant, ("id", user.tenant), ("organisation", user.organisation))
             self._edge("MEMBER_OF", user_node, tenant)
 
     def session_event(self, event: ScreenedSession) -> None:
         """What only a session event says of its session."""
-        values: dict[str, Value] = {
-            "status": event.status,
-            "startedAt": event.started,
-            "endedAt": event.ended,
-            "metadata": json_text(event.metadata),
-            "tags": event.tags or None,
-        }
-        self._node(("Session", key(event.session.id)), values)
+        self._node(
+            ("Session", key(event.session.id)),
+            ("status", event.status),
+            ("startedAt", event.started),
+            ("endedAt", event.ended),
+            ("metadata", json_text(event.metadata)),
+            ("tags", event.tags or None),
+        )
 
     def model(self, model: ModelRef, registry: ModelFacts | None) -> None:
         """The model as it is named, and the registry's entry it stands for."""
         named = model_node(model)
-        values: dict[str, Value] = {
-            "id": model.id,
-            "provider": model.provider,
-            "version": model.version,
-        }
-        self._node(named, values, seen=True)
+        self._hub(named, ("id", model.id), ("provider", model.provider), ("version", model.version))
         if registry is None:
             return
         entry = ("Model", registry_key(registry))
-        facts: dict[str, Value] = {
-            "family": registry.family,
-            "contextWindow": registry.context_window,
-            "maxOutputTokens": registry.max_output_tokens,
-        }
+        self._node(
+            entry,
+            ("family", registry.family),
+            ("contextWindow", registry.context_window),
+            ("maxOutputTokens", registry.max_output_tokens),
+        )
         if entry != named:
-            facts |= {"id": registry.id, "provider": registry.provider}
+            self._node(entry, ("id", registry.id), ("provider", registry.provider))
             self._edge("ALIAS_OF", named, entry)
-        self._node(entry, facts)
 
     def text(self, node: Node, text_hash: str, length: int) -> None:
-        self.nodes.append(
-            NodeWrite(
-                *node,
-                None,
-                (
-                    Register("hash", text_hash, "latest", self._at),
-                    Register("length", length, "min"),
-                ),
-            )
-        )
+        self._sized(node, length, ("hash", text_hash))
 
     def template(self, node: Node, template: TemplateRef) -> None:
-        self._node(node, {"id": template.id, "text": template.text, "source": template.source})
+        self._node(node, ("id", template.id), ("text", template.text), ("source", template.source))
 
     def document(self, node: Node, document: DocumentRef, application: str | None) -> None:
-        values: dict[str, Value] = {
-            "id": document.id,
-            "hash": document.hash,
-            "applicationId": application,
-        }
-        self._node(node, values)
-        self.nodes.append(NodeWrite(*node, None, (Register("length", document.length, "min"),)))
+        self._sized(
+            node,
+            document.length,
+            ("id", document.id),
+            ("hash", document.hash),
+            ("applicationId", application),
+        )
 
-    def _node(self, node: Node, values: dict[str, Value], *, seen: bool = False) -> None:
+    def _node(self, node: Node, *values: Named) -> None:
+        self.nodes.append(NodeWrite(*node, None, tuple(self._latest(values))))
+
+    def _hub(self, node: Node, *values: Named) -> None:
+        """A node with first and last seen: one whose edges are too many to derive them."""
+        self.nodes.append(NodeWrite(*node, None, (*self._latest(values), *self._seen)))
+
+    def _sized(self, node: Node, length: int, *values: Named) -> None:
+        size = Register("length", length, "min")
+        self.nodes.append(NodeWrite(*node, None, (*self._latest(values), size)))
+
+    def _latest(self, values: tuple[Named, ...]) -> list[Register]:
         at = self._at
-        registers = [
-            Register(name, value, "latest", at)
-            for name, value in values.items()
-            if value is not None
-        ]
-        if seen:
-            registers.append(Register("firstSeen", self._time, "min"))
-            registers.append(Register("lastSeen", self._time, "max"))
-        self.nodes.append(NodeWrite(*node, None, tuple(registers)))
+        return [Register(n, v, "latest", at) for n, v in values if v is not None]
 
     def _edge(self, kind: str, source: Node, target: Node) -> None:
         self.edges.append(EdgeWrite(kind, source, target))
