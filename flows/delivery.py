@@ -131,7 +131,7 @@ class StoreWriter:
 
     def attempt(self, records: Sequence[Record]) -> Failed:
         """Writes once and handles what was refused; answers the records to try again."""
-        results = self._write(records)
+        results = write(self._sink, records)
         again: Failed = []
         refused: list[Refused] = []
         counts: dict[str, int] = {}
@@ -148,30 +148,37 @@ class StoreWriter:
             self._observer.written(self._store, status, count)
         return again
 
-    def _write(self, records: Sequence[Record]) -> Sequence[Result]:
-        try:
-            return self._sink.write(records)
-        except Unavailable as error:
-            return [Result("unavailable", error.code)] * len(records)
-        except Damaged:
-            raise
-        except Exception as error:
-            _log.warning("isolating", store=self.name, error=type(error).__name__)
-        results = [self._write_one(record) for record in records]
-        if any(r.status not in ("unavailable", "rejected") for r in results):
-            return results
-        # All of them raise: the store is at fault, not a record.
-        return [Result("unavailable", "internal_error")] * len(records)
 
-    def _write_one(self, record: Record) -> Result:
-        try:
-            return self._sink.write([record])[0]
-        except Unavailable as error:
-            return Result("unavailable", error.code)
-        except Damaged:
-            raise
-        except Exception:
-            return Result("rejected", "internal_error")
+def write(sink: Sink[Any], records: Sequence[Record]) -> Sequence[Result]:
+    """Writes, with a result for each record whatever the store raises; only Damaged passes.
+
+    Where a batch makes the store raise, each record is written alone: the culprit is ``rejected``
+    with the code ``internal_error``. Where all of them do, the store is at fault, not a record, and
+    they are ``unavailable``.
+    """
+    try:
+        return sink.write(records)
+    except Damaged:
+        raise
+    except Unavailable as error:
+        return [Result("unavailable", error.code)] * len(records)
+    except Exception as error:
+        _log.warning("isolating", store=sink.store, error=type(error).__name__)
+    results = [_write_one(sink, record) for record in records]
+    if any(r.status not in ("unavailable", "rejected") for r in results):
+        return results
+    return [Result("unavailable", "internal_error")] * len(records)
+
+
+def _write_one(sink: Sink[Any], record: Record) -> Result:
+    try:
+        return sink.write([record])[0]
+    except Damaged:
+        raise
+    except Unavailable as error:
+        return Result("unavailable", error.code)
+    except Exception:
+        return Result("rejected", "internal_error")
 
 
 class LetterWriter:

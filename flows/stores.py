@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from flows.filelog import Position
-from flows.keys import Keys
+from flows.keys import Keys, load_keys
 from flows.sections import StoresSection
+from flows.settings import Settings
 from flows.source import Positions
 from schemas.ports import Sink
 from schemas.records import Mutation, Record, Store
@@ -92,5 +93,16 @@ def open_stores(path: Path, settings: StoresSection, keys: Keys) -> Iterator[Sto
         )
         for sink in sinks.values():
             sink.close()
+    finally:
+        database.close()
+
+
+@contextmanager
+def opened_letters(settings: Settings) -> Iterator[SqliteDeadLetters]:
+    """The dead letters of a data folder, with the key that opens them."""
+    keys = load_keys(settings.data, create=False)
+    database = Database.open(settings.database_path)
+    try:
+        yield SqliteDeadLetters(database, keys.dead_letters)
     finally:
         database.close()
