@@ -21,13 +21,21 @@ _VERSION = re.compile(
 _NANP = re.compile(
     r"\(?(?:1[-. ])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[-.])[2-9]?[0-9]{2,3}[-. ][0-9]{4}"
 )
-_TRUNK = re.compile(r"\(?0[1-9][0-9]{0,4}\)?[ /-][0-9]{2,8}(?:[ -][0-9]{2,4}){0,4}")
+_TRUNK = re.compile(
+    r"\(?0[1-9][0-9]{0,4}(?:\)? ?-[0-9]{6,8}|\)?[ /][0-9]{2,8}(?:[ -][0-9]{2,4}){0,4})"
+)
+# A piece of a longer row of numbers, or of a decimal.
+_MORE_BEFORE = re.compile(r"[0-9][ ./,-]$")
+_MORE_AFTER = re.compile(r"[ ./,-]\(?[0-9]")
+_GROUP_AFTER = re.compile(r"[ -][0-9]{4}\b(?!/)")
 _BOOK = re.compile(r"\b(?:isbn|issn|doi|ean|upc|sku)\W{0,3}(?:1[03]\W{0,3})?$", re.IGNORECASE)
-# Dates, ranges of years, lists of years, decimals, dotted quads, social security numbers.
+# Dates, ranges and lists of years, decimals, dotted quads, social security numbers, ZIP codes,
+# ISBNs.
 _NOT_PHONE = re.compile(
     r"\(?(?:1[5-9]|20)[0-9]{2}[-./][0-9]{1,2}[-./][0-9]{1,2}.*|[0-9]{1,2}[-./][0-9]{1,2}[-./][0-9]{4}"
     r"|(?:(?:1[5-9]|20)[0-9]{2}[ /-]{1,3}){1,6}(?:1[5-9]|20)[0-9]{2}|[0-9]{4} ?- ?[0-9]{4}"
     r"|[0-9]+\.[0-9]+|(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9]{3}-[0-9]{2}-[0-9]{4}"
+    r"|[0-9]{5}-[0-9]{4}|97[89][- ]?(?:[0-9][- ]?){9}[0-9]"
 )
 _EXTENSION = re.compile(r"[^\W\d_]")
 _PLACEHOLDER = re.compile(
@@ -57,12 +65,15 @@ def phone(text: str, start: int, end: int, score: float, near: bool) -> float:
     before, after = text[max(0, start - 1) : start], text[end : end + 1]
     if (after and after in _GLUE_AFTER) or _BOOK.search(text, max(0, start - 16), start):
         return 0.0
+    if text[end : end + 1] in (".", ",") and text[end + 1 : end + 2].isdigit():
+        return 0.0
     if found.lstrip("(").startswith("+"):
         return max(score, 0.75)
     if before and before in _GLUE_BEFORE:
         return 0.0
     if near:
-        return score
+        row = _MORE_BEFORE.search(text, max(0, start - 2), start) and _MORE_AFTER.match(text, end)
+        return 0.0 if row else score
     national = _NANP.fullmatch(spoken) or (9 <= digits <= 11 and _TRUNK.fullmatch(spoken))
     return max(score, 0.6) if national or found.startswith("00") else 0.0
 
@@ -107,6 +118,12 @@ def us_ssn(text: str, start: int, end: int, score: float, near: bool) -> float:
     return score
 
 
+def credit_card(text: str, start: int, end: int, score: float, near: bool) -> float:
+    """Not four columns of a table of numbers, one in ten of which has a right check digit."""
+    row = _MORE_BEFORE.search(text, max(0, start - 2), start) or _GROUP_AFTER.match(text, end)
+    return score if near or not row else 0.0
+
+
 def us_driver_license(text: str, start: int, end: int, score: float, _near: bool) -> float:
     """At least five digits: the recognizer also takes ``A1``."""
     return score if sum(map(str.isdigit, text[start:end])) >= 5 else 0.0
@@ -125,5 +142,6 @@ REFINEMENTS: dict[str, Refinement] = {
     "IP_ADDRESS": ip_address,
     "MAC_ADDRESS": mac_address,
     "US_SSN": us_ssn,
+    "CREDIT_CARD": credit_card,
     "US_DRIVER_LICENSE": us_driver_license,
 }
