@@ -51,7 +51,7 @@ class Asker:
         """A value from a JSON object. A bare number is read together with its key, because only
         the key tells a telephone number from an order number."""
         if key and _BARE_NUMBER.fullmatch(text):
-            before = _WORD_BORDER.sub(" ", key)[:100] + ": "
+            before = _WORD_BORDER.sub(" ", key[:100]) + ": "
             answer = self._ask(self._label_mode, text, before)
         else:
             answer = self._ask(self._value_mode, text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any, NoReturn
 
 import msgspec
@@ -87,12 +88,12 @@ def answer_json(node: Node) -> Json:
         return node.text
     if isinstance(node, _Object):
         members: dict[str, Json] = {}
+        same: Counter[str] = Counter()
         for name, child in node.members:
             key: str = name.text
-            if key in members:
-                key = next(
-                    k for n in range(2, len(members) + 3) if (k := f"{key} {n}") not in members
-                )
+            while key in members:
+                same[name.text] += 1
+                key = f"{name.text} {same[name.text] + 1}"
             members[key] = answer_json(child)
         return members
     if isinstance(node, list):
@@ -160,9 +161,9 @@ def _parse(text: str) -> Json:
         return None
     try:
         value: Json = _decode(text)
+        return _without_surrogates(value) if "\\u" in text else value
     except (ValueError, RecursionError):
         return None
-    return _without_surrogates(value) if "\\u" in text else value
 
 
 def _without_surrogates(value: Json) -> Json:

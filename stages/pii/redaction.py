@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from schemas.items import WITHHELD
@@ -31,45 +32,62 @@ def redact(text: str, spans: Iterable[Span], action: Callable[[str], Action]) ->
     that stand in the text are not personal data; a span is redacted only for a letter or digit
     outside of them, so that each redaction leaves fewer such characters: it comes to an end.
     """
-    kept = _regions(text)
-    found = [s for s in spans if s.start < s.end and not _empty(text, s, kept)]
-    dropped = [s for s in found if action(s.entity) == "drop"]
-    if dropped:
-        rest = [s for s in found if action(s.entity) != "drop"]
-        return Redacted(WITHHELD, _marks(dropped, "drop") + _marks_of_rest(rest, action), True)
-    strong = _groups([s for s in found if action(s.entity) == "redact"])
-    weak = [
-        s
-        for s in found
-        if action(s.entity) == "flag" and not any(a < s.end and s.start < b for a, b, _ in strong)
-    ]
+    kept = _Regions(_placeholders(text))
+    found = [s for s in spans if s.start < s.end and _bare(text, s, kept)]
+    by_action: dict[Action, list[Span]] = {"drop": [], "redact": [], "flag": []}
+    for span in found:
+        by_action[action(span.entity)].append(span)
+    strong = _groups(by_action["redact"])
+    covered = _Regions([(start, end) for start, end, _ in strong])
+    weak = [s for s in by_action["flag"] if not covered.over(s.start, s.end)]
+    marks: tuple[Mark, ...] = (
+        *((entity, "drop") for _, _, entity in _groups(by_action["drop"])),
+        *((entity, "redact") for _, _, entity in strong),
+        *((entity, "flag") for _, _, entity in _groups(weak)),
+    )
+    if by_action["drop"]:
+        return Redacted(WITHHELD, marks, True)
     parts: list[str] = []
     done = 0
     for start, end, entity in strong:
-        start = min([start, *(a for a, b in kept if a < start < b)])
-        end = max([end, *(b for a, b in kept if a < end < b)])
+        beside = kept.over(start, end)
+        if beside:
+            start, end = min(start, beside[0][0]), max(end, beside[-1][1])
         parts += [text[done:start], f"<{entity}>"]
         done = max(done, end)
     parts.append(text[done:])
-    marks: tuple[Mark, ...] = tuple((entity, "redact") for _, _, entity in strong)
-    return Redacted("".join(parts), marks + _marks(weak, "flag"), False)
+    return Redacted("".join(parts), marks, False)
 
 
-def _regions(text: str) -> list[tuple[int, int]]:
+class _Regions:
+    """Disjoint regions in order."""
+
+    __slots__ = ("_ends", "_regions", "_starts")
+
+    def __init__(self, regions: list[tuple[int, int]]) -> None:
+        self._regions = regions
+        self._starts = [start for start, _ in regions]
+        self._ends = [end for _, end in regions]
+
+    def over(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Those that overlap with ``start`` to ``end``."""
+        return self._regions[bisect_right(self._ends, start) : bisect_left(self._starts, end)]
+
+
+def _placeholders(text: str) -> list[tuple[int, int]]:
     if "<" not in text and "[" not in text:
         return []
     return [match.span() for match in PLACEHOLDER.finditer(text)]
 
 
-def _empty(text: str, span: Span, kept: list[tuple[int, int]]) -> bool:
-    """Whether a span holds no letter or digit outside of placeholders."""
-    bare, done = "", span.start
-    for start, end in kept:
-        if start < span.end and span.start < end:
-            bare += text[done : max(start, done)]
-            done = min(end, span.end)
-    bare += text[done : span.end]
-    return not any(character.isalnum() for character in bare)
+def _bare(text: str, span: Span, kept: _Regions) -> bool:
+    """Whether a span holds a letter or digit outside of placeholders."""
+    at = span.start
+    for start, end in kept.over(span.start, span.end):
+        if any(map(str.isalnum, text[at:start])):
+            return True
+        at = end
+    return any(map(str.isalnum, text[at : span.end]))
 
 
 def _precedence(span: Span) -> tuple[bool, int, float, int, str]:
@@ -82,24 +100,15 @@ def _precedence(span: Span) -> tuple[bool, int, float, int, str]:
     )
 
 
-def _groups(spans: Sequence[Span]) -> list[tuple[int, int, str]]:
+def _groups(spans: list[Span]) -> list[tuple[int, int, str]]:
     """Disjoint regions that cover all spans, each with the entity of its first by precedence."""
     groups: list[tuple[int, int, str]] = []
-    members: list[Span] = []
+    end, best = -1, None
     for span in sorted(spans):
-        if groups and span.start < groups[-1][1]:
-            members.append(span)
-            start, end, _ = groups.pop()
-            groups.append((start, max(end, span.end), min(members, key=_precedence).entity))
+        if best is not None and span.start < end:
+            end, best = max(end, span.end), min(best, span, key=_precedence)
+            groups[-1] = (groups[-1][0], end, best.entity)
         else:
-            members = [span]
-            groups.append((span.start, span.end, span.entity))
+            end, best = span.end, span
+            groups.append((span.start, end, span.entity))
     return groups
-
-
-def _marks(spans: Sequence[Span], action: Action) -> tuple[Mark, ...]:
-    return tuple((entity, action) for _, _, entity in _groups(spans))
-
-
-def _marks_of_rest(spans: Sequence[Span], action: Callable[[str], Action]) -> tuple[Mark, ...]:
-    return tuple(mark for s in spans for mark in _marks([s], action(s.entity)))

@@ -102,10 +102,12 @@ class Screener:
             hashlib.blake2b(digest_size=16, key=key, person=bytes([mode])) for mode in range(5)
         ]
         self._pending: dict[tuple[int, str, str] | bytes, _Pending] = {}
+        self.asked = 0
         self.scanned = 0
 
     def ask(self, mode: int, text: str, before: str = "") -> Answer:
         """The answer for ``text``, filled at the latest by the next :meth:`flush`."""
+        self.asked += 1
         key: tuple[int, str, str] | bytes
         if len(text) <= _SHORT:
             known = self._short[mode].get(text) if not before else None
@@ -123,6 +125,11 @@ class Screener:
         if waiting is None:
             waiting = self._pending[key] = _Pending(mode, before, text, Answer())
         return waiting.answer
+
+    @property
+    def hit_rate(self) -> float:
+        """The share of strings asked for that had not to be scanned."""
+        return 1 - self.scanned / self.asked if self.asked else 0.0
 
     def discard(self) -> None:
         """Forgets what was asked and not flushed."""
