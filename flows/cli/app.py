@@ -47,19 +47,27 @@ def _root(
 
 
 def _register() -> None:
-    from flows.cli import config, dlq, graph, log, lookups, run, status
+    """Adds the sub-commands; each imports what it needs when it is called."""
+    from flows.cli.config import app as config_app
+    from flows.cli.dlq import app as dlq_app
+    from flows.cli.dlq import reconcile
+    from flows.cli.graph import app as graph_app
+    from flows.cli.log import app as log_app
+    from flows.cli.lookups import search, show_app, similar, usage
+    from flows.cli.run import run
+    from flows.cli.status import status
 
-    app.command()(run.run)
-    app.add_typer(log.app, name="log")
-    app.add_typer(lookups.show_app, name="show")
-    app.command()(lookups.search)
-    app.command()(lookups.similar)
-    app.command()(lookups.usage)
-    app.command()(status.status)
-    app.add_typer(graph.app, name="graph")
-    app.command()(dlq.reconcile)
-    app.add_typer(dlq.app, name="dlq")
-    app.add_typer(config.app, name="config")
+    app.add_typer(log_app, name="log")
+    app.command()(run)
+    app.command()(status)
+    app.add_typer(show_app, name="show")
+    app.command()(search)
+    app.command()(similar)
+    app.command()(usage)
+    app.add_typer(graph_app, name="graph")
+    app.add_typer(dlq_app, name="dlq")
+    app.command()(reconcile)
+    app.add_typer(config_app, name="config")
 
 
 def main() -> None:

@@ -74,7 +74,9 @@ def show_letter(
     with opened_letters(settings) as letters:
         letter = letters.get(number)
         if letter is None:
-            raise UserError(f"There is no dead letter {number}. 'memory-graph dlq list' shows them.")
+            raise UserError(
+                f"There is no dead letter {number}. 'memory-graph dlq list' shows them."
+            )
         outcomes = [text for _, text in letters.outcomes(number)]
         sealed = letters.open(number) if payload else None
     sent: dict[str, object] = {}

@@ -72,7 +72,7 @@ def append(
     if refused:
         raise UserError(
             f"{refused} lines were refused; all others are in the log. "
-            "With --topic they go to a topic as they are, and the worker makes dead letters of them."
+            "With --topic they go there as they are, and the worker makes dead letters of them."
         )
 
 

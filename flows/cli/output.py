@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 PICO = Decimal(10) ** 12
+PLAIN_WIDTH = 160
 
 
 def console() -> Console:
-    """Standard output; plain and never wrapped narrower than a table needs when not a terminal."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Standard output; plain and wide enough for the tables when it is not a terminal."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def print_json(value: Any) -> None:

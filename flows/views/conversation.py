@@ -59,6 +59,7 @@ class Turn(msgspec.Struct, frozen=True):
     id: str
     time: int | None
     session: str | None
+    tenant: str | None
     text: str
     model: str | None
     tokens: int | None
@@ -96,16 +97,11 @@ def session_view(stores: Stores, session: str) -> Conversation | None:
     turns = [t for p in prompts if (t := prompt_view(stores, p)) is not None]
     users = [e.target[1] for e in around if e.type == "STARTED_BY"]
     applications = [e.target[1] for e in around if e.type == "IN"]
-    tenants = {
-        e.target[1]
-        for user in users
-        for e in graph.edges("User", user, direction="out", types=("MEMBER_OF",))
-    }
     return Conversation(
         id=session,
         users=users,
         application=applications[0] if applications else None,
-        tenants=sorted(tenants),
+        tenants=sorted({t.tenant for t in turns if t.tenant}),
         status=node.properties.get("status"),
         first=node.properties.get("startedAt", node.properties.get("firstSeen")),
         last=node.properties.get("endedAt", node.properties.get("lastSeen")),
@@ -131,6 +127,7 @@ def prompt_view(stores: Stores, prompt: str) -> Turn | None:
         id=prompt,
         time=known.get("createdAt"),
         session=known.get("sessionId"),
+        tenant=known.get("tenant"),
         text=texts.get(RecordId("prompt", prompt), ""),
         model=known.get("modelId"),
         tokens=known.get("tokens"),

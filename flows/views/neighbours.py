@@ -16,7 +16,7 @@ from sinks.sqlite.vector_queries import Neighbour
 if TYPE_CHECKING:
     from stages.embed import EmbedSettings
 
-LABELS: dict[Kind, str] = {"prompt": "Prompt", "response": "Response"}
+KINDS: tuple[Kind, ...] = ("prompt", "response")
 
 
 class Near(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class Near(msgspec.Struct, frozen=True):
 
 def near_event(stores: Stores, event: str, limit: int, tenant: str | None) -> list[Near]:
     """The nearest texts to that of a prompt or response. Raises UserError for an unknown id."""
-    for kind in LABELS:
+    for kind in KINDS:
         asked = RecordId(kind, event)
         found = stores.vectors.vector(asked)
         if found is not None:
@@ -59,18 +59,11 @@ def near_text(
 
 
 def _with_texts(stores: Stores, near: Sequence[Neighbour]) -> list[Near]:
+    documents = stores.documents.fetch([n.id for n in near])
     found = []
-    for neighbour in near:
-        node = stores.graph.node(LABELS[neighbour.id.kind], neighbour.id.id)
-        properties = node.properties if node else {}
-        found.append(
-            Near(
-                neighbour.score,
-                neighbour.id.kind,
-                neighbour.id.id,
-                properties.get("sessionId"),
-                neighbour.tenant,
-                properties.get("text") or "",
-            )
-        )
+    for n in near:
+        content = documents[n.id].content if n.id in documents else {}
+        session = n.metadata.get("session")
+        text = str(content.get("text", ""))
+        found.append(Near(n.score, n.id.kind, n.id.id, session, n.tenant, text))
     return found
