@@ -39,6 +39,7 @@ from schemas.items import (
     UserFacts,
     kind_of,
 )
+from schemas.log import Origin
 from schemas.ports import Joins, Waiting
 from schemas.records import (
     DocumentRecord,
@@ -91,7 +92,7 @@ class Embed:
 class Lookup:
     name = "lookup"
 
-    def __init__(self, joins: Joins, orphan_after: int = 3_600_000) -> None:
+    def __init__(self, joins: Joins, orphan_after: int = 60_000) -> None:
         self._joins = joins
         self._orphan_after = orphan_after
 
@@ -191,7 +192,8 @@ def _enrich(item: Embedded, side: PromptSide | None, orphan: bool) -> Enriched:
 def _mutate(enriched: Enriched) -> Mutation:
     event = enriched.event
     kind = kind_of(event)
-    facts = (enriched.state, enriched.session, enriched.user, enriched.model)
+    bare = msgspec.structs.replace(event, origin=Origin("", 0, 0, 0))
+    facts = (bare, enriched.state, enriched.session, enriched.user, enriched.model)
     stamp = Stamp(
         kind=kind,
         id=event.id,
@@ -201,7 +203,7 @@ def _mutate(enriched: Enriched) -> Mutation:
         pipeline="tiny",
         tenant=enriched.user.tenant,
         user=enriched.session.user if enriched.session else None,
-        sha256=hashlib.sha256(msgspec.json.encode((event, facts))).hexdigest(),
+        sha256=hashlib.sha256(msgspec.json.encode(facts)).hexdigest(),
     )
     label = kind.capitalize()
     properties: dict[str, Any] = {"state": enriched.state, "time": event.time}
