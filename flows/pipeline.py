@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,16 +14,9 @@ from flows.settings import Settings
 from flows.stores import Stores
 from schemas.chunk import Chunk, Stage
 from schemas.log import LogRecord, Origin, Original, Partition
-from stages.dedupe import Dedupe
-from stages.embed.cache import LayeredCache, MemoryCache
-from stages.embed.encoder import Encoder
-from stages.embed.stage import EmbedStage
-from stages.extract import ExtractStage
-from stages.lookup import LookupStage, TomlDirectory, open_registry
-from stages.pii.detect import NameDetector, PatternDetector
-from stages.pii.stage import PiiStage
-from stages.text import TextStage
-from stages.validate.stage import Validate
+
+if TYPE_CHECKING:
+    from stages.pii.stage import PiiStage
 
 DISTRIBUTION = "llm-memory-graph"
 
@@ -37,6 +30,16 @@ class Pipeline(msgspec.Struct, frozen=True):
 
 def build_pipeline(settings: Settings, keys: Keys, stores: Stores) -> Pipeline:
     """Loads the models and warms them up, so that no event's time budget pays for it."""
+    # Imported here: the libraries behind the stages take seconds, and most commands need none.
+    from stages.dedupe import Dedupe
+    from stages.embed.cache import LayeredCache, MemoryCache
+    from stages.embed.encoder import Encoder
+    from stages.embed.stage import EmbedStage
+    from stages.extract import ExtractStage
+    from stages.lookup import LookupStage, TomlDirectory, open_registry
+    from stages.text import TextStage
+    from stages.validate.stage import Validate
+
     validate = Validate(settings.validate_)
     pii = build_pii(settings, keys)
     text = TextStage()
@@ -66,6 +69,9 @@ def build_pipeline(settings: Settings, keys: Keys, stores: Stores) -> Pipeline:
 
 def build_pii(settings: Settings, keys: Keys) -> PiiStage:
     """The PII stage with its detectors."""
+    from stages.pii.detect import NameDetector, PatternDetector
+    from stages.pii.stage import PiiStage
+
     detect = settings.pii.detect
     return PiiStage(
         PatternDetector(detect),
