@@ -207,3 +207,8 @@ def next_row(connection: sqlite3.Connection, table: str, column: str = "record")
 def placeholders(count: int) -> str:
     """``?, ?, …``"""
     return ", ".join("?" * count)
+
+
+def assignments(columns: Sequence[str]) -> str:
+    """``a = ?, b = ?, …``"""
+    return ", ".join(f"{column} = ?" for column in columns)

@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, ClassVar
 
 from schemas.records import GraphRecord, Store
-from sinks.sqlite.base import SqliteSink, StoreSettings, next_row, placeholders
+from sinks.sqlite.base import (
+    SqliteSink,
+    StoreSettings,
+    assignments,
+    next_row,
+    placeholders,
+)
 from sinks.sqlite.database import Database
+from sinks.sqlite.graph_registers import merge_stored, to_stored
 from sinks.sqlite.graph_rows import (
     INDEXED,
     GraphRows,
@@ -27,32 +35,21 @@ from sinks.sqlite.stamps import STAMP, STAMP_COLUMNS, from_json
 SWEPT = ("Text", "Template", "Document")
 """Labels of nodes that mean nothing once no edge holds them."""
 
-_OWNED_COLUMNS = ("properties", *INDEXED.values())
+_OWNED_COLUMNS = ("owner", "properties", *INDEXED.values())
+_SHARED = (None,) * len(_OWNED_COLUMNS)
 _NEW_RECORD = f"INSERT INTO graph_record (record, {STAMP}) VALUES ({placeholders(13)})"  # noqa: S608
-_OLD_RECORD = (
-    f"UPDATE graph_record SET {', '.join(f'{c} = ?' for c in STAMP_COLUMNS)} WHERE record = ?"  # noqa: S608
-)
-_FIND_NODE = "SELECT node FROM graph_node WHERE label = ? AND key = ?"
+_OLD_RECORD = f"UPDATE graph_record SET {assignments(STAMP_COLUMNS)} WHERE record = ?"  # noqa: S608
+_FIND_NODE = "SELECT node, registers FROM graph_node WHERE label = ? AND key = ?"
 _NEW_NODE = (
-    "INSERT INTO graph_node (node, label, key, owner, properties, "  # noqa: S608
-    f"{', '.join(INDEXED.values())}) VALUES ({placeholders(5 + len(INDEXED))})"
+    f"INSERT INTO graph_node (node, label, key, registers, {', '.join(_OWNED_COLUMNS)}) "  # noqa: S608
+    f"VALUES ({placeholders(4 + len(_OWNED_COLUMNS))}) ON CONFLICT (label, key) DO NOTHING"
 )
-_OWN_NODE = (
-    "UPDATE graph_node SET owner = ?, properties = ?, "  # noqa: S608
-    f"{', '.join(f'{c} = ?' for c in INDEXED.values())} WHERE node = ?"
-)
+_NODES_FROM = "SELECT node FROM graph_node WHERE node >= ?"
+_OWN_NODE = f"UPDATE graph_node SET {assignments(_OWNED_COLUMNS)} WHERE node = ?"  # noqa: S608
 _DISOWN_NODE = (
-    "UPDATE graph_node SET owner = NULL, "  # noqa: S608
-    f"{', '.join(f'{c} = NULL' for c in _OWNED_COLUMNS)} WHERE node = ?"
+    f"UPDATE graph_node SET {', '.join(f'{c} = NULL' for c in _OWNED_COLUMNS)} WHERE node = ?"  # noqa: S608
 )
-_REGISTER = """
-INSERT INTO graph_register (node, name, mode, at, value) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (node, name) DO UPDATE SET at = excluded.at, value = excluded.value
-WHERE CASE mode
-    WHEN 'min' THEN excluded.at < at OR (excluded.at = at AND excluded.value > value)
-    ELSE (excluded.at, excluded.value) > (at, value)
-END
-"""
+_SET_REGISTERS = "UPDATE graph_node SET registers = ? WHERE node = ?"
 _OWNED_EDGE = """
 INSERT INTO graph_edge (source, type, target, owner, properties) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (source, type, target)
@@ -69,8 +66,7 @@ CROSS JOIN graph_edge AS e ON e.source = n.node AND e.owner = n.owner WHERE n.ow
 """
 _UNHELD = f"""
 SELECT 1 FROM graph_node AS n WHERE n.node = ? AND n.owner IS NULL
-AND (n.label IN ({placeholders(len(SWEPT))})
-    OR NOT EXISTS (SELECT 1 FROM graph_register AS r WHERE r.node = n.node))
+AND (n.label IN ({placeholders(len(SWEPT))}) OR n.registers IS NULL)
 AND NOT EXISTS (SELECT 1 FROM graph_edge AS e WHERE e.target = n.node)
 AND NOT EXISTS (SELECT 1 FROM graph_edge AS e WHERE e.source = n.node)
 """  # noqa: S608
@@ -105,7 +101,7 @@ class GraphSink(SqliteSink[GraphRecord, GraphRows]):
         held: Sequence[int | None],
     ) -> None:
         owners = _write_records(connection, rows, held)
-        nodes = _write_nodes(connection, rows, owners)
+        nodes = _write_nodes(connection, rows, owners, held)
         owned = [
             (nodes[source], kind, nodes[target], owner, properties)
             for owner, row in zip(owners, rows, strict=True)
@@ -118,13 +114,6 @@ class GraphSink(SqliteSink[GraphRecord, GraphRows]):
             loose = _drop_edges(connection, before, {edge[:3] for edge in owned})
             kept = {nodes[name] for row in rows for name in row.owned}
             loose |= _disown(connection, before, kept)
-        connection.executemany(
-            _REGISTER,
-            [
-                (nodes[node], name, *decided)
-                for (node, name), decided in merged_registers(rows).items()
-            ],
-        )
         connection.executemany(_OWNED_EDGE, owned)
         connection.executemany(
             _SHARED_EDGE,
@@ -191,35 +180,61 @@ def _write_records(
 
 
 def _write_nodes(
-    connection: sqlite3.Connection, rows: Sequence[GraphRows], owners: Sequence[int]
+    connection: sqlite3.Connection,
+    rows: Sequence[GraphRows],
+    owners: Sequence[int],
+    held: Sequence[int | None],
 ) -> dict[Name, int]:
-    """Makes or takes over the nodes of all rows; answers the row id of each."""
+    """Makes, takes over or merges the nodes of all rows; answers the row id of each."""
     owned = {
         name: (owner, *columns)
         for owner, row in zip(owners, rows, strict=True)
         for name, columns in row.owned.items()
     }
-    nodes: dict[Name, int] = {}
-    following = next_row(connection, "graph_node", "node")
+    registers = merged_registers(rows)
+    fresh = {
+        name
+        for row, record in zip(rows, held, strict=True)
+        for name in row.names
+        if name[0] in SWEPT or (record is None and name in row.owned)
+    }
+    first = next_row(connection, "graph_node", "node")
+
+    def row_of(node: int, name: Name) -> tuple[object, ...]:
+        stored = to_stored(registers[name]) if name in registers else None
+        return (node, *name, stored, *owned.get(name, _SHARED))
+
+    # Most of these are new, and an insert says so without a search before it.
+    offered = {name: first + place for place, name in enumerate(fresh)}
+    connection.executemany(_NEW_NODE, [row_of(node, name) for name, node in offered.items()])
+    made = {node for (node,) in connection.execute(_NODES_FROM, (first,)).fetchall()}
+    nodes = {name: node for name, node in offered.items() if node in made}
+    following = first + len(offered)
+    find = connection.cursor()
     new: list[tuple[object, ...]] = []
     old: list[tuple[object, ...]] = []
-    shared = (None,) * (1 + len(_OWNED_COLUMNS))
-    find = connection.cursor()
-    for row in rows:
-        for name in row.names:
-            if name in nodes:
-                continue
-            found = find.execute(_FIND_NODE, name).fetchone()
-            if found is None:
-                nodes[name] = following
-                new.append((following, *name, *owned.get(name, shared)))
-                following += 1
-            else:
-                nodes[name] = found[0]
-                if name in owned:
-                    old.append((*owned[name], found[0]))
+    merged: list[tuple[object, ...]] = []
+    for name in chain.from_iterable(row.names for row in rows):
+        if name in nodes:
+            continue
+        found = find.execute(_FIND_NODE, name).fetchone()
+        if found is None:
+            nodes[name] = following
+            new.append(row_of(following, name))
+            following += 1
+            continue
+        node, stored = found
+        nodes[name] = node
+        if name in owned:
+            old.append((*owned[name], node))
+        if name in registers:
+            merge_stored(registers[name], stored)
+            after = to_stored(registers[name])
+            if after != stored:
+                merged.append((after, node))
     connection.executemany(_NEW_NODE, new)
     connection.executemany(_OWN_NODE, old)
+    connection.executemany(_SET_REGISTERS, merged)
     return nodes
 
 
@@ -256,5 +271,4 @@ def _sweep(connection: sqlite3.Connection, candidates: Iterable[int]) -> None:
         for node in candidates
         if connection.execute(_UNHELD, (node, *SWEPT)).fetchone() is not None
     ]
-    connection.executemany("DELETE FROM graph_register WHERE node = ?", unheld)
     connection.executemany("DELETE FROM graph_node WHERE node = ?", unheld)

@@ -13,6 +13,7 @@ import msgspec
 from schemas.records import RecordId, Stamp
 from sinks.sqlite.database import Database
 from sinks.sqlite.errors import translate
+from sinks.sqlite.graph_registers import values
 from sinks.sqlite.graph_rows import INDEXED, Name
 from sinks.sqlite.stamps import STAMP, STAMP_COLUMNS, from_json, read_stamp
 
@@ -43,10 +44,7 @@ class Edge(msgspec.Struct, frozen=True):
 
 
 _NODE = """
-SELECT n.label, n.key, n.properties,
-    (SELECT json_group_object(r.name, json(r.value)) FROM graph_register AS r
-     WHERE r.node = n.node),
-    o.kind, o.id
+SELECT n.label, n.key, n.properties, n.registers, o.kind, o.id
 FROM graph_node AS n LEFT JOIN graph_record AS o ON o.record = n.owner
 """
 _EDGE = """
@@ -171,18 +169,16 @@ def _equals(name: str, value: Scalar) -> tuple[str, list[object]]:
     column = INDEXED.get(name)
     if column is not None:
         return f"n.{column} = ?", [value]
-    encoded = json.dumps(value, ensure_ascii=False)
     path = f'$."{name}"'
     return (
-        "(json_extract(n.properties, ?) = ? OR EXISTS (SELECT 1 FROM graph_register AS r "
-        "WHERE r.node = n.node AND r.name = ? AND r.value = ?))",
-        [path, value, name, encoded],
+        "(json_extract(n.properties, ?) = ? OR json_extract(n.registers, ?) = ?)",
+        [path, value, f"{path}[2]", value],
     )
 
 
 def _node(row: tuple[Any, ...]) -> Node:
     label, key, properties, registers, kind, id_ = row
-    merged = from_json(registers)
+    merged = values(registers)
     placeholder = properties is None and not merged
     if properties is not None:
         merged = {**merged, **from_json(properties)}

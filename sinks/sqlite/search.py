@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from schemas.records import DocumentRecord, Store
-from sinks.sqlite.base import SqliteSink, StoreSettings, next_row, placeholders
+from sinks.sqlite.base import SqliteSink, StoreSettings, assignments, next_row, placeholders
 from sinks.sqlite.database import Database
 from sinks.sqlite.stamps import (
     STAMP_COLUMNS,
@@ -26,7 +26,7 @@ _NEW = (
     f"INSERT INTO search_document (record, {', '.join(_COLUMNS)}) "  # noqa: S608
     f"VALUES ({placeholders(1 + len(_COLUMNS))})"
 )
-_OLD = f"UPDATE search_document SET {', '.join(f'{c} = ?' for c in _COLUMNS)} WHERE record = ?"  # noqa: S608
+_OLD = f"UPDATE search_document SET {assignments(_COLUMNS)} WHERE record = ?"  # noqa: S608
 _INDEX = "INSERT INTO search_index (rowid, text) VALUES (?, ?)"
 _UNINDEX = "INSERT INTO search_index (search_index, rowid, text) VALUES ('delete', ?, ?)"
 

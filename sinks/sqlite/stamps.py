@@ -32,6 +32,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 LEAST, GREATEST = -(1 << 63), (1 << 63) - 1
 _IS_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 _ENCODE = msgspec.json.Encoder(order="sorted").encode
+_MEASURE = msgspec.json.Encoder().encode
 
 
 class Refusal(Exception):
@@ -52,13 +53,12 @@ def stamp_row(stamp: Stamp) -> tuple[object, ...]:
     origin = stamp.origin
     if not is_identity(stamp.kind, stamp.id):
         raise Refusal("bad_id")
-    if (
-        min(stamp.version, stamp.time, origin.partition, origin.offset, origin.timestamp) < LEAST
-        or max(stamp.version, stamp.time, origin.partition, origin.offset, origin.timestamp)
-        > GREATEST
-    ):
-        raise Refusal("bad_number")
-    check_texts((origin.topic, stamp.pipeline, stamp.sha256, stamp.tenant or "", stamp.user or ""))
+    for number in (stamp.version, stamp.time, origin.partition, origin.offset, origin.timestamp):
+        if not LEAST <= number <= GREATEST:
+            raise Refusal("bad_number")
+    for text in (origin.topic, stamp.pipeline, stamp.sha256, stamp.tenant, stamp.user):
+        if text and not text.isascii():
+            check_texts((text,))
     return (
         stamp.kind,
         stamp.id,
@@ -105,31 +105,34 @@ def check_size(texts: Iterable[str], most: int) -> None:
 
 def to_json(values: Mapping[str, object]) -> str:
     """Canonical JSON of flat properties: sorted keys, integers of 64 bits, finite floats."""
-    for value in values.values():
-        if type(value) is not str:
-            check_number(value)
-    return _encoded(values)
+    check_numbers(values.values())
+    return encoded(values).decode()
 
 
-def value_json(value: object) -> str:
-    """Canonical JSON of one property value."""
-    if type(value) is not str:
-        check_number(value)
-    return _encoded(value)
-
-
-def check_number(value: object) -> None:
+def check_numbers(values: Iterable[object]) -> None:
     """Refuses numbers that would not read back as they are."""
-    if isinstance(value, float):
-        if not math.isfinite(value):
+    for value in values:
+        if type(value) is int:
+            if not LEAST <= value <= GREATEST:
+                raise Refusal("bad_number")
+        elif type(value) is float and not math.isfinite(value):
             raise Refusal("bad_number")
-    elif isinstance(value, int) and not LEAST <= value <= GREATEST:
-        raise Refusal("bad_number")
 
 
-def _encoded(value: object) -> str:
+def encoded(value: object) -> bytes:
+    """Canonical JSON: sorted keys, UTF-8. Numbers are to be checked before."""
     try:
-        return _ENCODE(value).decode()
+        return _ENCODE(value)
+    except UnicodeEncodeError:
+        raise Refusal("bad_text") from None
+    except (TypeError, OverflowError):
+        raise Refusal("bad_value") from None
+
+
+def measured(value: object) -> int:
+    """Bytes of the value as JSON, in one pass in C that also refuses what UTF-8 cannot hold."""
+    try:
+        return len(_MEASURE(value))
     except UnicodeEncodeError:
         raise Refusal("bad_text") from None
     except (TypeError, OverflowError):

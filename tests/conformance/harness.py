@@ -42,7 +42,7 @@ class SqliteHarness:
     """A sink of ``sinks/sqlite`` on a file of its own."""
 
     tables: Mapping[Store, tuple[str, ...]] = {
-        "graph": ("graph_record", "graph_node", "graph_edge", "graph_register"),
+        "graph": ("graph_record", "graph_node", "graph_edge"),
         "vector": ("vector_record",),
         "timeseries": ("timeseries_point",),
         "search": ("search_document", "search_index"),
@@ -115,10 +115,9 @@ _STAMP = (
 _DUMP: Mapping[Store, tuple[str, ...]] = {
     "graph": (
         f"SELECT {_STAMP} FROM graph_record",
-        "SELECT n.label, n.key, n.properties, n.text_hash, n.created_at, n.user_id, n.session_id, "
-        "o.kind, o.id FROM graph_node AS n LEFT JOIN graph_record AS o ON o.record = n.owner",
-        "SELECT n.label, n.key, r.name, r.mode, r.at, r.value FROM graph_register AS r "
-        "JOIN graph_node AS n USING (node)",
+        "SELECT n.label, n.key, n.properties, n.registers, n.text_hash, "
+        "n.created_at, n.user_id, n.session_id, o.kind, o.id "
+        "FROM graph_node AS n LEFT JOIN graph_record AS o ON o.record = n.owner",
         "SELECT s.label, s.key, e.type, t.label, t.key, e.properties, o.kind, o.id "
         "FROM graph_edge AS e JOIN graph_node AS s ON s.node = e.source "
         "JOIN graph_node AS t ON t.node = e.target "

@@ -24,14 +24,16 @@ CREATE TABLE IF NOT EXISTS graph_tombstone (
     PRIMARY KEY (id, kind)
 ) WITHOUT ROWID;
 
--- owner and properties are those of the record that owns the node; NULL for shared nodes (their
--- properties are registers) and for placeholders.
+-- owner and properties are those of the record that owns the node. registers is an object of
+-- [mode, at, value] by name: at is what decides, for latest the stamp (event time, event id), for min
+-- and max the value. A node with neither is a placeholder.
 CREATE TABLE IF NOT EXISTS graph_node (
     node INTEGER PRIMARY KEY,
     label TEXT NOT NULL,
     key TEXT NOT NULL,
     owner INTEGER,
     properties TEXT,
+    registers TEXT,
     text_hash TEXT,
     created_at,
     user_id TEXT,
@@ -46,16 +48,6 @@ CREATE INDEX IF NOT EXISTS graph_node_created_at
 CREATE INDEX IF NOT EXISTS graph_node_user_id ON graph_node (user_id) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS graph_node_session_id
     ON graph_node (session_id) WHERE session_id IS NOT NULL;
-
--- at is what decides: for latest the stamp (event time, event id), for min and max the value.
-CREATE TABLE IF NOT EXISTS graph_register (
-    node INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    mode TEXT NOT NULL,
-    at,
-    value TEXT NOT NULL,
-    PRIMARY KEY (node, name)
-) WITHOUT ROWID;
 
 -- owner is the record whose rewrite replaces the edge; NULL for shared edges.
 CREATE TABLE IF NOT EXISTS graph_edge (
