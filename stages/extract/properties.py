@@ -31,7 +31,17 @@ NO_JSON = b"{}"
 
 
 # Users, sessions and models recur; percent-encoding them anew would cost more than all the rest.
-key = lru_cache(maxsize=65_536)(compose)
+_remembered = lru_cache(maxsize=65_536)(compose)
+_LONG = 256
+
+
+def key(*parts: str | None) -> str:
+    """As :func:`schemas.records.compose`; short keys are remembered, so that the bound is one of
+    memory too."""
+    for part in parts:
+        if part is not None and len(part) > _LONG:
+            return compose(*parts)
+    return _remembered(*parts)
 
 
 def registry_key(entry: ModelFacts) -> str:

@@ -21,6 +21,8 @@ PICO_PER_MILLION = 10**6
 """USD per million tokens × this = 10⁻¹² USD per token."""
 
 _MEMO = 10_000
+_LONG = 256
+"""Characters: longer names are not remembered, so that the memo's bound is one of memory too."""
 _US = 1_000_000
 
 
@@ -161,9 +163,10 @@ class TomlRegistry:
             )
             prices = (None, *found.prices)
             resolved = _Resolved(found.starts, tuple(ModelEntry(facts, p) for p in prices))
-        if len(self._memo) >= _MEMO:
-            self._memo.clear()
-        self._memo[name, provider] = resolved
+        if len(name) + len(provider or "") <= _LONG:
+            if len(self._memo) >= _MEMO:
+                self._memo.clear()
+            self._memo[name, provider] = resolved
         return resolved
 
     def _find(self, name: str, provider: str | None) -> _Entry | None:
