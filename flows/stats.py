@@ -133,7 +133,7 @@ class RunStats:
                 rejected=dict(self._rejected),
                 findings=dict(self._findings),
                 written={store: dict(counts) for store, counts in self._written.items()},
-                usage=[Usage(*key, *values) for key, values in sorted(self._usage.items())],
+                usage=[Usage(*k, *v) for k, v in sorted(self._usage.items()) if v[0]],
                 orphans=self._orphan_count,
                 lag=lag,
                 alert=share > self._share,

@@ -69,7 +69,7 @@ def test_append_refuses_a_line_without_a_topic_by_its_number(tmp_path: Path) -> 
 
 
 def test_commands_on_an_empty_folder_say_what_to_do(tmp_path: Path) -> None:
-    for arguments in (("status",), ("search", "x"), ("run",), ("dlq", "list"), ("reconcile",)):
+    for arguments in (("status",), ("search", "x"), ("dlq", "list"), ("reconcile",), ("run",)):
         done = command(*arguments, "--data", tmp_path)
         assert done.returncode == 2, arguments
         assert "Traceback" not in done.stderr
