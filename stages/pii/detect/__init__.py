@@ -6,7 +6,8 @@ answers of both together.
 
 from .model_files import ModelFilesError
 from .names import NameDetector
-from .patterns import PATTERN_ENTITIES, PatternDetector
+from .patterns import PatternDetector
+from .rules import PATTERN_ENTITIES
 from .settings import DetectSettings
 from .spans import NAME_ENTITIES, Span, resolve
 

@@ -7,10 +7,8 @@ only on the words or lines where they can. Without the set the result is the sam
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +18,7 @@ from . import refine
 from .context import Context
 from .fold import fold
 from .presidio import recognizer
+from .rules import PATTERN_ENTITIES, ROWS, SECRET, SECRETS
 from .running import Find, Match, finder
 from .settings import DetectSettings
 from .spans import Span, resolve
@@ -27,20 +26,7 @@ from .windows import WINDOWS, Windows, whole
 
 CONTEXT_BOOST = 0.35
 CONTEXT_FLOOR = 0.55
-SECRET = "SECRET"
 _SET_MEMORY = 64 << 20
-
-
-class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One entry of rules.toml, which documents the fields."""
-
-    entity: str
-    recognizer: str
-    gate: str
-    window: str
-    ceiling: float = 1.0
-    context: str | None = None
-    required: bool = False
 
 
 class _Rule(msgspec.Struct, frozen=True):
@@ -56,14 +42,6 @@ class _Rule(msgspec.Struct, frozen=True):
     refine: refine.Refinement | None = None
 
 
-def _read(name: str) -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
-
-
-_ROWS = msgspec.convert(_read("rules.toml")["rule"], list[_Row])
-PATTERN_ENTITIES = frozenset({row.entity for row in _ROWS} | {SECRET})
-
-
 def _secret_matches(pattern: Any, generic: bool, text: str) -> list[Match]:
     found = []
     for match in pattern.finditer(text):
@@ -77,7 +55,7 @@ def _secret_matches(pattern: Any, generic: bool, text: str) -> list[Match]:
 
 def _rules(settings: DetectSettings) -> Iterator[_Rule]:
     wanted = PATTERN_ENTITIES if settings.entities is None else frozenset(settings.entities)
-    for row in _ROWS:
+    for row in ROWS:
         if row.entity in wanted:
             yield _Rule(
                 entity=row.entity,
@@ -90,9 +68,9 @@ def _rules(settings: DetectSettings) -> Iterator[_Rule]:
                 refine=refine.REFINEMENTS.get(row.entity),
             )
     if SECRET in wanted:
-        for secret in _read("secrets.toml")["secret"]:
-            pattern = re2.compile(secret["pattern"])
-            find = partial(_secret_matches, pattern, secret.get("generic", False))
+        for secret in SECRETS:
+            pattern = re2.compile(secret.pattern)
+            find = partial(_secret_matches, pattern, secret.generic)
             yield _Rule(entity=SECRET, gate=pattern, find=find)
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from difflib import get_close_matches
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from .rules import PATTERN_ENTITIES
+from .spans import NAME_ENTITIES
+
+ENTITIES = PATTERN_ENTITIES | NAME_ENTITIES
 
 
 class DetectSettings(BaseModel):
@@ -29,3 +36,13 @@ class DetectSettings(BaseModel):
     ner_languages: tuple[str, ...] = Field(
         default=("en",), description="Languages (ISO 639-1) of the texts the name model reads."
     )
+
+    @field_validator("entities")
+    @classmethod
+    def _known(cls, entities: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for entity in entities or ():
+            if entity not in ENTITIES:
+                near = get_close_matches(entity, sorted(ENTITIES), n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"no such entity: {entity!r}{hint}")
+        return entities

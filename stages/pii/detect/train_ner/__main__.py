@@ -12,7 +12,8 @@ import typer
 from spacy.language import Language
 
 from ..model_files import MODEL, save
-from . import corpora, evaluation, training
+from ..names import NameDetector
+from . import card, corpora, evaluation, training
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -37,14 +38,17 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="Folder with btc/, wikigold/ and wnut17/")],
     pii: Annotated[Path | None, typer.Option(help="presidio_synth_v2.json")] = None,
     model: Annotated[str, typer.Option(help="Folder or installed spaCy model")] = str(MODEL),
+    markdown: Annotated[bool, typer.Option(help="Print the model card's tables instead")] = False,
 ) -> None:
-    """Score a model on the held-out parts and on Presidio's synthetic test set."""
+    """Score a model on the held-out parts and on Presidio's synthetic test set, as JSON."""
     nlp: Language = spacy.load(model)
     _, held = corpora.load(data)
-    result: dict[str, Any] = {"held_out": training.held_out_scores(nlp, held)}
-    if pii is not None:
-        result["presidio_synth_v2"] = evaluation.presidio(nlp, pii)
-    _print(result)
+    held_out = training.held_out_scores(nlp, held)
+    synthetic = None if pii is None else evaluation.presidio(NameDetector(model), pii)
+    if markdown:
+        sys.stdout.write(card.tables(held_out, synthetic) + "\n")
+    else:
+        _print({"held_out": held_out, "presidio_synth_v2": synthetic})
 
 
 def _print(row: dict[str, Any]) -> None:

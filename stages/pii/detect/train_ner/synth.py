@@ -22,7 +22,6 @@ LABEL_OF = {
     "org": "ORGANIZATION",
     "city": "LOCATION",
     "country": "LOCATION",
-    "address": "STREET_ADDRESS",
 }
 # Locales whose names are written in Latin letters, or that Faker can romanise.
 LOCALES = (
@@ -64,7 +63,6 @@ class Synthesizer:
             "org": self._org,
             "city": self._city,
             "country": self._country,
-            "address": self._address,
             "email": lambda f: str(f.ascii_email()),
             "phone": lambda f: str(f.phone_number()),
             "number": lambda _: str(self._random.choice((3, 5, 12, 27, 44, 99, 365, 1984, 2023))),
@@ -105,11 +103,14 @@ class Synthesizer:
             if slot in self._fillers:
                 parts.append((self._random.choice(self._fillers[slot]), None))
             else:
-                parts.append(self._value(slot))
+                parts += self._address(self._faker()) if slot == "address" else [self._value(slot)]
         return parts
 
     def _value(self, slot: str) -> tuple[str, str | None]:
-        return self._slots[slot](self._random.choice(self._fakers)), LABEL_OF.get(slot)
+        return self._slots[slot](self._faker()), LABEL_OF.get(slot)
+
+    def _faker(self) -> Faker:
+        return self._random.choice(self._fakers)
 
     def _names(self, faker: Faker) -> tuple[str, str]:
         style = self._random.random()
@@ -141,14 +142,14 @@ class Synthesizer:
 
     def _city(self, faker: Faker) -> str:
         style = self._random.random()
-        if style < 0.65:
+        if style < 0.35:
             return self._random.choice(self._places["city"])
-        if style < 0.78:
+        if style < 0.47:
             return self._random.choice(self._places["region"])
         return str(faker.city())
 
     def _country(self, _faker: Faker) -> str:
-        if self._random.random() < 0.6:
+        if self._random.random() < 0.4:
             return self._random.choice(self._places["country"])
         return str(self._fakers[0].country())
 
@@ -171,24 +172,34 @@ class Synthesizer:
             **values,
         )
 
-    def _address(self, faker: Faker) -> str:
+    def _address(self, faker: Faker) -> list[tuple[str, str | None]]:
+        """Street, number and flat are the address; the places behind it are places."""
         pick = self._random
         street = str(faker.street_address())
-        if pick.random() < 0.3:
+        if pick.random() < 0.35:
             street = f"{faker.street_name()} {pick.randint(1, 240)}"
         if pick.random() < 0.25:
             unit = pick.choice(("Apt. {}", "Apt {}", "Suite {}", "Unit {}", "Flat {}", "#{}"))
             street += pick.choice((" ", ", ")) + unit.format(pick.randint(1, 999))
-        state, country = self._fakers[0].state_abbr(), self._fakers[0].country()
-        town = faker.city() if pick.random() < 0.6 else pick.choice(self._places["city"])
-        tails: tuple[list[str], ...] = (
-            [], [], [], [town], [f"{faker.postcode()} {town}"],
-            [town, f"{state} {faker.postcode()}"],
-            [f"{town} {faker.postcode()}"], [town, state], [town, country],
-            [f"{faker.postcode()} {town}", country], [town, state, faker.postcode()],
+        state, country = self._fakers[0].state_abbr(), str(self._fakers[0].country())
+        if pick.random() < 0.3:
+            state = pick.choice(self._places["region"])
+        town = str(faker.city() if pick.random() < 0.7 else pick.choice(self._places["city"]))
+        place, code = "LOCATION", str(faker.postcode())
+        tails: tuple[list[tuple[str, str | None]], ...] = (
+            [], [], [(town, place)], [(town, place), (state, place)],
+            [(code, None), (town, place)], [(town, place), (code, None)],
+            [(town, place), (state, place), (code, None)], [(town, place), (country, place)],
+            [(code, None), (town, place), (country, place)],
         )  # fmt: skip
-        glue = pick.choice((", ", ", ", "\n", "\n", " "))
-        return glue.join([street.replace("\n", glue), *map(str, pick.choice(tails))])
+        glue = pick.choice((", ", ", ", "\n", "\n", " ", "\n, "))
+        parts: list[tuple[str, str | None]] = [(street.replace("\n", ", "), "STREET_ADDRESS")]
+        previous = "street"
+        for text, label in pick.choice(tails):
+            close = " " if (previous == "code" or label is None) and pick.random() < 0.6 else glue
+            parts += [(close, None), (text, label)]
+            previous = "code" if label is None else "place"
+        return parts
 
 
 def _recase(example: Example, draw: float) -> Example:

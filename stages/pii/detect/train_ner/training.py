@@ -77,7 +77,7 @@ def train(
         for batch in _batches(rows, words=min(400 + 250 * epoch, 1800)):
             docs = [to_doc(nlp, e) for e in batch]
             pairs = [SpacyExample(nlp.make_doc(d.text), d) for d in docs if len(d)]
-            nlp.update(pairs, sgd=optimizer, drop=0.15, losses=losses)
+            nlp.update(pairs, sgd=optimizer, drop=0.25, losses=losses)
         with nlp.use_params(optimizer.averages):
             scores = held_out_scores(nlp, held)
             mean = sum(s["all"]["f1"] for s in scores.values()) / len(scores)

@@ -84,6 +84,11 @@ def test_only_the_entities_asked_for() -> None:
     assert [span.entity for span in spans] == ["IP_ADDRESS"]
 
 
+def test_an_entity_that_does_not_exist_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'IP_ADDRESS'"):
+        DetectSettings(entities=("IP_ADRESS",))
+
+
 @pytest.mark.parametrize("unit", ["a.", "a-", "@", "1-", "a@", "::", "eyJ", "1 ", "é", "(0"])
 def test_repetition_does_not_blow_up(unit: str) -> None:
     text = unit * (20_000 // len(unit)) + "@example.com"
