@@ -6,6 +6,7 @@ import doctest
 import math
 import statistics
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from schemas.records import (
 from sinks.sqlite import search_terms
 from sinks.sqlite.database import Database
 from sinks.sqlite.graph import GraphSink
+from sinks.sqlite.graph_queries import GraphQueries
 from sinks.sqlite.search import SearchSink
 from sinks.sqlite.search_queries import SearchQueries
 from sinks.sqlite.search_terms import terms
@@ -302,3 +304,30 @@ def test_what_is_erased_is_in_no_byte_of_the_file(
 def _bytes(path: Path) -> str:
     files = [path, path.with_name(path.name + "-wal")]
     return "".join(file.read_bytes().decode("latin-1") for file in files if file.exists())
+
+
+@pytest.mark.parametrize("sink", [GraphSink, VectorSink, TimeseriesSink, SearchSink])
+def test_two_databases_on_one_file_write_the_same_records(
+    sink: Any, path: Path, database: Database
+) -> None:
+    """As the worker and ``reconcile`` do, in two processes."""
+    other = Database.open(path)
+    try:
+        sinks = (sink(database), sink(other))
+        store: Store = sinks[0].store
+        batches = [[record(store, n, v) for n in range(20)] for v in (1, 3, 2, 4)]
+
+        def work(mine: int) -> list[str]:
+            order = batches if mine == 0 else batches[::-1]
+            return [result.status for batch in order for result in sinks[mine].write(batch)]
+
+        with ThreadPoolExecutor(2) as pool:
+            assert {status for part in pool.map(work, (0, 1)) for status in part} == {"written"}
+        found = sinks[0].fetch([held.stamp.record_id for held in batches[-1]])
+        assert {held.stamp for held in found.values()} == {held.stamp for held in batches[-1]}
+        assert sinks[1].count() == 20
+        if store == "graph":
+            _, edges = GraphQueries(other).counts()
+            assert edges["HAS_TEXT"] == edges["PART_OF"] == 20
+    finally:
+        other.close()
