@@ -59,6 +59,11 @@ class Breaker:
             if enough and failed >= self._settings.share * len(self._results):
                 self._opened = self._clock()
 
+    def forgo(self) -> None:
+        """A call that was made says nothing of the store."""
+        with self._lock:
+            self._probing = False
+
     @property
     def state(self) -> str:
         """``closed`` (calls pass), ``open`` or ``half-open`` (one call is trying)."""

@@ -52,7 +52,8 @@ Failed = list[tuple[Record, str]]
 class StoreWriter:
     """Writes the records of one store: retried within the deadline, then parked; what the store
     refuses for good becomes a dead letter. While neither the store nor its queue can be written it
-    does not return, so the worker reads no further."""
+    does not return, so the worker reads no further. A fault of the file that both are in is waited
+    for, not parked: it is over for both at once."""
 
     def __init__(
         self,
@@ -89,7 +90,10 @@ class StoreWriter:
             pending = self._try(pending, forced)
             if not pending:
                 break
+            shared = [code for _, code in pending if code in self._parking.outages]
             try:
+                if shared:
+                    raise Unavailable("database", shared[0])
                 self._parking.park(self._store, pending)
             except Unavailable as error:
                 self._control.trouble(self.name, error.code)
@@ -112,12 +116,14 @@ class StoreWriter:
         attempt = 0
         while not self._control.failed:
             if not forced and not self.breaker.admit():
-                return [(record, "circuit_open") for record, _ in pending]
+                return [(record, code or "circuit_open") for record, code in pending]
             before = time.monotonic()
             pending = self.attempt([record for record, _ in pending])
             seconds = time.monotonic() - before
             self._observer.write_took(self._store, seconds)
-            if not forced:
+            if any(code in self._parking.outages for _, code in pending):
+                self.breaker.forgo()
+            elif not forced:
                 self.breaker.report(not pending, seconds)
             if not pending or forced or attempt == len(self._settings.backoff):
                 return pending

@@ -251,6 +251,12 @@ class Parked(msgspec.Struct, frozen=True):
 class Parking(Protocol):
     """The reconciliation queues, one per store."""
 
+    @property
+    def outages(self) -> frozenset[str]:
+        """Codes of a store's failures that say that these queues are out of order as well: they
+        share a file. What failed so is no fault of the store's, and waits for the file."""
+        ...
+
     def park(self, store: Store, records: Sequence[tuple[Record, str]], /) -> None:
         """Durable when it returns. Each record with the code of what failed. Raises Unavailable."""
         ...

@@ -17,6 +17,8 @@ _FILE = {
     sqlite3.SQLITE_PROTOCOL: "locked",
 }
 _DAMAGE = {sqlite3.SQLITE_CORRUPT: "corrupt", sqlite3.SQLITE_NOTADB: "not a database"}
+FILE_CODES = frozenset(_FILE.values())
+"""Codes of faults that every part of the file has at once."""
 _JOB = {
     sqlite3.SQLITE_ERROR: "sql_error",
     sqlite3.SQLITE_SCHEMA: "schema_changed",

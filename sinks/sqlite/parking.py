@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from schemas.ports import Parked
 from schemas.records import STORES, Record, Store
 from sinks.sqlite.database import Database
+from sinks.sqlite.errors import FILE_CODES
 from sinks.sqlite.packing import pack, unpack_record
 
 PART = "parking"
@@ -31,6 +32,8 @@ class SqliteParking:
     """:class:`schemas.ports.Parking`, keyed by store and record: of an id only the greatest version
     waits. A version that replaces another stands at the end, so that settling the one that was
     taken does not take the new one away."""
+
+    outages = FILE_CODES
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -55,6 +55,7 @@ class Memory:
 
     def __init__(self, *faults: BaseException) -> None:
         self.faults = list(faults)
+        self.outages: frozenset[str] = frozenset()
         self.parked: list[tuple[str, str]] = []
         self.letters: list[Any] = []
         self.released: list[tuple[RecordId, Origin]] = []
@@ -161,6 +162,31 @@ def test_when_the_file_works_again_the_store_gets_the_record_itself() -> None:
     assert memory.parked == []
     assert counter.counts == {"written": 1}
     assert control.troubles == {}
+
+
+def test_a_fault_of_the_file_that_the_queue_is_in_is_waited_for() -> None:
+    """Also when it is over just before the queue is asked; the store is not blamed for it."""
+    sink = ScriptedSink(*[[UNAVAILABLE]] * 9)
+    memory = Memory()
+    memory.outages = frozenset({"locked"})
+    deliver, counter, control = writer(sink, memory)
+    troubles: list[dict[str, str]] = []
+    wait = control.wait
+    control.wait = lambda s: troubles.append(control.troubles) or wait(0)  # type: ignore[func-returns-value,method-assign,assignment]
+    deliver.deliver([point(1)])
+    assert {"timeseries": "locked"} in troubles
+    assert (sink.held, memory.parked) == ({"id-1"}, [])
+    assert counter.counts == {"written": 1}
+    assert deliver.breaker.state == "closed"
+    assert control.troubles == {}
+
+
+def test_the_first_failure_is_named_where_it_opens_the_breaker() -> None:
+    settings = DeliverySettings(backoff=(0.0,) * 9, breaker=BreakerSettings(least=1))
+    sink, memory = ScriptedSink([Result("unavailable", "sql_error")]), Memory()
+    deliver, _, _ = writer(sink, memory, settings)
+    deliver.deliver([point(1)])
+    assert memory.parked == [("id-1", "sql_error")]
 
 
 def test_a_record_that_makes_the_store_raise_is_isolated() -> None:
