@@ -16,7 +16,16 @@ _WORD_BORDER = re.compile(r"[_\-.:]+|(?<=[a-z0-9])(?=[A-Z])")
 class Asker:
     """Asks a screener for the strings of one event. ``names``: whether names are sought in it."""
 
-    __slots__ = ("_ask", "_label_mode", "_value_mode", "answers", "models")
+    __slots__ = (
+        "_ask",
+        "_known_identifier",
+        "_known_label",
+        "_known_value",
+        "_label_mode",
+        "_value_mode",
+        "answers",
+        "models",
+    )
 
     def __init__(
         self, screener: Screener, models: Generations[bytes, ModelRef], *, names: bool
@@ -25,6 +34,10 @@ class Asker:
         self._ask = screener.ask
         self._value_mode = NAMES if names else PATTERNS
         self._label_mode = NAMES if names and screener.rewrites_names else PATTERNS
+        # Most short strings were seen a moment ago: these find them at the price of a lookup.
+        self._known_value = screener.short[self._value_mode].young
+        self._known_label = screener.short[self._label_mode].young
+        self._known_identifier = screener.short[IDENTIFIER].young
         self.models = models
         self.answers: list[Answer] = []
 
@@ -37,13 +50,13 @@ class Asker:
     def label(self, text: str) -> Answer:
         """A tag, key, code or model name: patterns. Names only where a policy rewrites them, since
         a flag on a single word out of its sentence says little."""
-        answer = self._ask(self._label_mode, text)
+        answer = self._known_label(text) or self._ask(self._label_mode, text)
         self.answers.append(answer)
         return answer
 
     def identifier(self, text: str) -> Answer:
         """An identifier: as it is, or a pseudonym when a pattern matches."""
-        answer = self._ask(IDENTIFIER, text)
+        answer = self._known_identifier(text) or self._ask(IDENTIFIER, text)
         self.answers.append(answer)
         return answer
 
@@ -54,7 +67,7 @@ class Asker:
             before = _WORD_BORDER.sub(" ", key[:100]) + ": "
             answer = self._ask(self._label_mode, text, before)
         else:
-            answer = self._ask(self._value_mode, text)
+            answer = self._known_value(text) or self._ask(self._value_mode, text)
         self.answers.append(answer)
         return answer
 
@@ -66,12 +79,10 @@ class Asker:
 
     def findings(self) -> tuple[Finding, ...]:
         """How often each entity was found and what was done, over the whole event, sorted."""
-        counts: Counter[tuple[str, str]] = Counter()
-        for answer in self.answers:
-            if answer.marks:
-                counts.update(answer.marks)
-        if not counts:
+        marks = [mark for answer in self.answers for mark in answer.marks]
+        if not marks:
             return ()
+        counts = Counter(marks)
         return tuple(Finding(entity, action, n) for (entity, action), n in sorted(counts.items()))
 
 

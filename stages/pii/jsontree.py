@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from typing import Any, NoReturn
 
 import msgspec
@@ -88,12 +87,12 @@ def answer_json(node: Node) -> Json:
         return node.text
     if isinstance(node, _Object):
         members: dict[str, Json] = {}
-        same: Counter[str] = Counter()
+        same: dict[str, int] = {}
         for name, child in node.members:
             key: str = name.text
             while key in members:
-                same[name.text] += 1
-                key = f"{name.text} {same[name.text] + 1}"
+                same[name.text] = same.get(name.text, 1) + 1
+                key = f"{name.text} {same[name.text]}"
             members[key] = answer_json(child)
         return members
     if isinstance(node, list):

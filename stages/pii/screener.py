@@ -59,14 +59,13 @@ class Answer:
 class _Pending:
     """A string to scan: ``before`` is read with it (the key of a bare number), but not kept."""
 
-    __slots__ = ("answer", "before", "changed", "mode", "text")
+    __slots__ = ("answer", "before", "mode", "text")
 
     def __init__(self, mode: int, before: str, text: str, answer: Answer) -> None:
         self.mode = mode
         self.before = before
         self.text = text
         self.answer = answer
-        self.changed = False
 
 
 class Screener:
@@ -91,7 +90,7 @@ class Screener:
         self.rewrites_names = self.reads_names and any(
             settings.policies.action(entity) != "flag" for entity in NAME_ENTITIES
         )
-        self._short: tuple[Generations[str, Answer], ...] = tuple(
+        self.short: tuple[Generations[str, Answer], ...] = tuple(
             Generations(settings.cache_strings) for _ in range(5)
         )
         self._long: Generations[bytes, Answer] = Generations(
@@ -107,11 +106,9 @@ class Screener:
 
     def ask(self, mode: int, text: str, before: str = "") -> Answer:
         """The answer for ``text``, filled at the latest by the next :meth:`flush`."""
-        self.asked += 1
         key: tuple[int, str, str] | bytes
         if len(text) <= _SHORT:
-            known = self._short[mode].get(text) if not before else None
-            if known is not None:
+            if not before and (known := self.short[mode].get(text)) is not None:
                 return known
             key = (mode, before, text)
         else:
@@ -154,7 +151,7 @@ class Screener:
             if isinstance(key, bytes):
                 self._long.put(key, item.answer)
             elif not item.before and not item.answer.marks and item.answer.text == item.text:
-                self._short[item.mode].put(item.text, item.answer)
+                self.short[item.mode].put(item.text, item.answer)
 
     def _round(self, work: list[_Pending], *, first: bool) -> list[_Pending]:
         again = []

@@ -97,11 +97,15 @@ class PiiStage:
     def _ask(self, item: Measured) -> Build:
         ask = Asker(self.screener, self._models, names=item.facts.language in self._languages)
         event = item.decoded.event
+        build: Build
         if isinstance(event, PromptEvent):
-            return self._prompt(ask, item, event)
-        if isinstance(event, ResponseEvent):
-            return _response(ask, item, event)
-        return _session(ask, item, event)
+            build = self._prompt(ask, item, event)
+        elif isinstance(event, ResponseEvent):
+            build = _response(ask, item, event)
+        else:
+            build = _session(ask, item, event)
+        self.screener.asked += len(ask.answers)
+        return build
 
     def _prompt(self, ask: Asker, item: Measured, event: PromptEvent) -> Build:
         body, context = event.prompt, event.context

@@ -425,3 +425,11 @@ def test_a_detector_that_raises_leaves_nothing_behind() -> None:
     assert isinstance(event, ScreenedPrompt)
     assert event.text.text == "second <EMAIL_ADDRESS>"
     assert not any("first" in text for call in patterns.calls for text in call)
+
+
+def test_the_hit_rate_counts_what_was_not_scanned() -> None:
+    under_test = stage()
+    assert under_test.screener.hit_rate == 0.0
+    for _ in range(4):
+        screen(under_test, measured(session(tags=["a tag"])))
+    assert under_test.screener.hit_rate == pytest.approx(0.75)
