@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -42,16 +44,21 @@ class Alarm:
     """Interrupts the main thread when a stage exceeds ``seconds``; elsewhere it does nothing."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._active = threading.current_thread() is threading.main_thread()
         self.deadline = 0.0
         if self._active:
-            signal.signal(signal.SIGALRM, _raise_over_budget)
+            self._before = signal.signal(signal.SIGALRM, _raise_over_budget)
+
+    def close(self) -> None:
+        """Puts back who handled the alarm before."""
+        if self._active:
+            signal.signal(signal.SIGALRM, self._before)
 
     def __enter__(self) -> None:
-        self.deadline = time.monotonic() + self._seconds
+        self.deadline = time.monotonic() + self.seconds
         if self._active:
-            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+            signal.setitimer(signal.ITIMER_REAL, self.seconds)
 
     def __exit__(self, *_: object) -> None:
         self.deadline = 0.0
@@ -187,22 +194,31 @@ class Screen:
 class Watchdog:
     """Ends the process when a stage does not even let the alarm interrupt it.
 
-    The mark in the journal then tells the next start which events were at work.
+    The mark in the journal then tells the next start which events were at work. Code that holds the
+    interpreter's lock stops this thread as well: then a timer of :mod:`faulthandler`, which this
+    thread winds up as long as it runs, ends the process with exit code 1 and a list of frames.
     """
 
     def __init__(
         self, alarm: Alarm, journal: Journal, grace: float, end: Callable[[], None]
     ) -> None:
         self._alarm = alarm
+        self._last_resort = alarm.seconds + 4 * grace + 1.0
         self._journal = journal
         self._grace = grace
         self._end = end
         self._closed = threading.Event()
+        self._wind_up()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
+    def _wind_up(self) -> None:
+        if sys.__stderr__ is not None:
+            faulthandler.dump_traceback_later(self._last_resort, exit=True, file=sys.__stderr__)
+
     def _watch(self) -> None:
         while not self._closed.wait(min(1.0, self._grace)):
+            self._wind_up()
             deadline = self._alarm.deadline
             if deadline and time.monotonic() > deadline + self._grace:
                 self._journal.hung()
@@ -212,6 +228,7 @@ class Watchdog:
     def close(self) -> None:
         self._closed.set()
         self._thread.join()
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _span(chunk: Chunk[Any]) -> tuple[int, int] | None:

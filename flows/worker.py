@@ -114,6 +114,7 @@ def prepared(
         stack.callback(journal.close)
         journal.learn({p: x.offset for p, x in stores.offsets.load().items()})
         alarm = Alarm(settings.worker.time_budget_seconds)
+        stack.callback(alarm.close)
         watchdog = Watchdog(alarm, journal, WATCHDOG_GRACE, _end_hung)
         stack.callback(watchdog.close)
 

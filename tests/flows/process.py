@@ -1,12 +1,14 @@
 """A worker process with the tiny pipeline, for tests that signal and kill it.
 
 ``python -m tests.flows.process DATA [--follow] [--budget S] [--fault KIND:ID]``; faults: ``kill``
-(the process kills itself at that event), ``hang`` (it cannot be interrupted there).
+(the process kills itself at that event), ``hang`` (it cannot be interrupted there), ``hold`` (no
+other thread runs either).
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import sys
@@ -40,6 +42,10 @@ def main() -> int:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
             signal.signal(signal.SIGALRM, signal.SIG_IGN)
             time.sleep(1_000)
+        if fault == "hold":
+            library, mutex = ctypes.PyDLL(None), ctypes.create_string_buffer(256)
+            library.pthread_mutex_lock(mutex)
+            library.pthread_mutex_lock(mutex)  # For ever, with the interpreter's lock held.
 
     settings = load_settings(given.config, data=given.data)
     try:

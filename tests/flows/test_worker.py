@@ -283,6 +283,25 @@ def test_an_event_that_cannot_be_interrupted_ends_the_process_and_is_isolated(
     assert [x.code for x in letters(settings)] == ["process_killed"]
 
 
+def test_an_event_that_stops_all_threads_is_isolated_after_restarts(tmp_path: Path) -> None:
+    settings, events = filled(tmp_path, 30)
+    config = tmp_path / "settings.toml"
+    config.write_text("[worker]\ntime_budget_seconds = 0.3\n")
+    fault = ("--fault", f"hold:{events[9]['eventId']}", "--config", str(config))
+    codes, errors = [], ""
+    for _ in range(9):
+        code, text = Process(tmp_path, *fault).end()
+        codes.append(code)
+        errors += text
+        if code == 0:
+            break
+    assert codes[-1] == 0
+    assert len(codes) > 4
+    assert set(codes[:-1]) == {1}
+    assert "tests/flows/process.py" in errors
+    assert [x.code for x in letters(settings)] == ["process_killed"]
+
+
 def test_a_damaged_database_ends_the_worker(tmp_path: Path) -> None:
     from schemas.ports import Damaged
 
