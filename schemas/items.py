@@ -109,7 +109,10 @@ class ImageFacts(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct, frozen=True):
-    """A conversation so far: how many messages, one hash of all, and its last message's text."""
+    """A conversation so far: how many messages, one hash of all, and its last message's text.
+
+    ``last_length`` is in code points of the collapsed text, as the hash is.
+    """
 
     messages: int
     hash: str

@@ -59,6 +59,7 @@ from stages.pii.jsontree import (
     withhold,
 )
 from stages.pii.screener import Answer
+from stages.text.normal import collapse
 from stages.text.template import derive_template, reproduces, template_id
 
 EMPTY = ScreenedJson(b"{}")
@@ -184,7 +185,7 @@ def history(ask: Asker, raw: list[Message] | None) -> Callable[[], History | Non
             messages=len(messages),
             hash=hashlib.sha256(lines.encode()).hexdigest(),
             last_hash=last.hash,
-            last_length=len(last.text),
+            last_length=len(collapse(last.text)),
             last_role=role,
         )
 

@@ -85,7 +85,7 @@ class Graph:
         if history is not None and history["last"].text not in ("", "[WITHHELD]"):
             last = history["last"]
             if collapse(last.text):
-                text = self._text(joined, last.hash, len(last.text), fact)
+                text = self._text(joined, last.hash, len(collapse(last.text)), fact)
                 self._edge("AFTER", me, text, {"role": history["role"]})
 
     def _response(self, me: Node, fact: Facts) -> None:

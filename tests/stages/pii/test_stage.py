@@ -12,7 +12,7 @@ import pytest
 from schemas.items import Finding, ScreenedPrompt, ScreenedResponse, ScreenedSession
 from stages.pii.identifiers import PSEUDONYM, pseudonym
 from stages.pii.settings import PiiSettings
-from stages.text.normal import text_hash
+from stages.text.normal import collapse, text_hash
 from stages.text.template import template_id
 from tests.stages.pii.doubles import (
     Names,
@@ -266,7 +266,7 @@ def test_history_links_to_the_text_of_the_last_message() -> None:
     assert asked.history is not None
     assert answered.text is not None
     assert asked.history.last_hash == answered.text.hash
-    assert asked.history.last_length == answered.text.length
+    assert asked.history.last_length == len(collapse(answered.text.text))
     assert (asked.history.messages, asked.history.last_role) == (2, "other")
     lines = f"system:{text_hash('Be brief')}\nother:{answered.text.hash}\n"
     assert asked.history.hash == hashlib.sha256(lines.encode()).hexdigest()
