@@ -62,7 +62,10 @@ def build_pipeline(settings: Settings, keys: Keys, stores: Stores) -> Pipeline:
 
     def hit_rates() -> dict[str, float]:
         asked = embed.cached + embed.encoded
-        return {"vectors": 100.0 * embed.cached / asked if asked else 0.0}
+        return {
+            "vectors": 100.0 * embed.cached / asked if asked else 0.0,
+            "screened": 100.0 * pii.screener.hit_rate,
+        }
 
     return Pipeline(stages, hit_rates)
 
