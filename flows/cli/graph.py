@@ -32,7 +32,7 @@ def graph_hash(as_json: AsJson = False, config: Config = None, data: Data = None
     from flows.views.export import hash_of
     from flows.views.stores import opened
 
-    with opened(existing_database(load(config, data))) as stores:
+    with opened(existing_database(load(config, data))) as stores, stores.snapshot():
         digest = hash_of(stores.graph)
         nodes, edges = stores.graph.counts()
     if as_json:
@@ -70,7 +70,7 @@ def export(
     from flows.views.stores import opened
 
     write = write_graphml if form is Format.graphml else write_json
-    with opened(existing_database(load(config, data))) as stores:
+    with opened(existing_database(load(config, data))) as stores, stores.snapshot():
         if output is None:
             write(stores.graph, sys.stdout.buffer)
             return

@@ -1,4 +1,4 @@
-"""The whole graph: its hash, as GraphML, as JSON."""
+"""The whole graph: its hash, as GraphML, as JSON. Read in passes: call these in a snapshot."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import msgspec
 from schemas.graphhash import graph_hash
 from sinks.sqlite.graph_queries import GraphQueries
 
-Values = tuple[str, Callable[[Any], str]]
-
 
 def hash_of(graph: GraphQueries) -> str:
-    """The graph hash of docs/graph.md, streamed from one snapshot of nodes and one of edges."""
+    """The graph hash of docs/graph.md. Call it in a snapshot: it reads nodes and edges."""
     return graph_hash(
         ((n.label, n.key, n.properties) for n in graph.nodes()),
         ((e.type, e.source, e.target, e.properties) for e in graph.all_edges()),

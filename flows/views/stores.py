@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
-
-from prometheus_client import Counter, Histogram
 
 from sinks.sqlite.database import Database
 from sinks.sqlite.graph_queries import GraphQueries
@@ -28,6 +25,16 @@ class Stores:
         self.usage = UsageQueries(database)
         self.vectors = VectorQueries(database)
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All queries of this thread inside see one state, whatever is written meanwhile."""
+        connection = self.database.reader()
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[Stores]:
@@ -37,16 +44,3 @@ def opened(path: Path) -> Iterator[Stores]:
         yield Stores(database)
     finally:
         database.close()
-
-
-@contextmanager
-def timed(kind: str, queries: Counter, seconds: Histogram) -> Iterator[None]:
-    """Counts a query by kind and outcome, and how long it took."""
-    started = perf_counter()
-    status = "error"
-    try:
-        yield
-        status = "ok"
-    finally:
-        queries.labels(kind, status).inc()
-        seconds.labels(kind).observe(perf_counter() - started)
