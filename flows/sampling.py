@@ -91,35 +91,45 @@ class Sampler:
         )
 
     def _serve(self) -> None:
-        sampled = 0.0
-        told = 0.0
+        sampled = located = 0.0
         while not self._closed.wait(self._refresh):
             now = time.monotonic()
-            due = now - sampled >= self._every or (self._display is not None and now - told >= 1.0)
+            due = now - sampled >= self._every
             if due:
                 sampled = now
+            elif self._display is not None and now - located >= 1.0:
+                located = now
+                self._try(self._locate)
             self._tell(sampled=due)
-            told = now if due else told
 
     def _tell(self, *, sampled: bool) -> None:
+        if sampled:
+            self._try(self._locate)
+            self._try(self._measure)
+        summary = self.summary()
+        self._try(lambda: self._write_health(summary))
+        if self._display is not None:
+            self._display(summary)
+
+    def _try(self, action: Callable[[], None]) -> None:
         try:
-            if sampled:
-                self._measure()
-            summary = self.summary()
-            self._write_health(summary)
-            if self._display is not None:
-                self._display(summary)
+            action()
         except (Unavailable, Damaged, OSError) as error:
             # The writers meet the same fault and decide; a missing sample harms nobody.
             _log.debug("no_sample", error=type(error).__name__)
 
-    def _measure(self) -> None:
-        stores = self._stores
-        committed = {p: x.offset for p, x in stores.offsets.load().items()}
+    def _locate(self) -> None:
+        """Measures the lag, and removes segments that nobody needs any more."""
+        committed = {p: x.offset for p, x in self._stores.offsets.load().items()}
         lag = dict.fromkeys(TOPICS, 0)
         for partition, end in self._ends.measure().items():
             lag[partition.topic] += max(0, end - committed.get(partition, 0))
         self._lag = lag
+        if self._keep_bytes is not None:
+            remove_consumed(self._log_dir, committed, self._keep_bytes)
+
+    def _measure(self) -> None:
+        stores = self._stores
         nodes, edges = GraphQueries(stores.database).counts()
         summary = self.summary()
         self._metrics.sample(
@@ -129,15 +139,13 @@ class Sampler:
                 sizes={"sqlite": _size(stores.database.path)},
                 backlog=dict(stores.parking.backlog()),
                 dead_letters=stores.letters.count(),
-                lag=lag,
+                lag=self._lag or {},
                 cache_hit_rates=self._hit_rates(),
                 rejected_share=summary.rejected_share,
                 alert=summary.alert,
                 troubles=len(summary.troubles),
             )
         )
-        if self._keep_bytes is not None:
-            remove_consumed(self._log_dir, committed, self._keep_bytes)
 
     def _write_health(self, summary: RunSummary) -> None:
         health = Health(

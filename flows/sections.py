@@ -34,6 +34,9 @@ class WorkerSection(Section):
         default=0.5, gt=0, le=60, description="Time between two commits of offsets."
     )
     chunk_events: int = Field(default=500, ge=1, le=10_000, description="Most events in a chunk.")
+    chunk_bytes: int = Field(
+        default=4 << 20, ge=1_024, description="Most bytes of log in a chunk of several events."
+    )
     chunk_seconds: float = Field(
         default=0.1,
         gt=0,

@@ -46,6 +46,7 @@ class SourceSettings(msgspec.Struct, frozen=True):
     log_dir: Path
     follow: bool = False
     limit: int = 500
+    limit_bytes: int = 4 << 20
     work: float = 0.1
     poll: float = 0.05
     key: bytes = b""
@@ -180,7 +181,7 @@ class LogPart(StatefulSourcePartition[Keyed, None]):
         def admit(length: int) -> bool:
             nonlocal left, size
             left -= self._pace.estimate(length)
-            if left < 0:
+            if left < 0 or size + length > settings.limit_bytes:
                 return False
             size += length
             return True

@@ -16,7 +16,10 @@ from schemas.items import Embedded, Enriched, ScreenedResponse
 from schemas.records import STORES, Store
 
 REMEMBERED_ORPHANS = 100_000
+MOST_USAGES = 10_000
 UNKNOWN = "_"
+OTHERS = ("(others)", "(others)")
+"""Tenant and model of what comes when :data:`MOST_USAGES` pairs are kept: events name models."""
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -165,6 +168,8 @@ class RunStats:
             if counted is not None:
                 self._add(counted[0], [-n for n in counted[1]])
             key = (item.user.tenant or UNKNOWN, item.model.id if item.model else UNKNOWN)
+            if key not in self._usage and len(self._usage) >= MOST_USAGES:
+                key = OTHERS
             usage, cost = event.usage, item.cost
             values = [
                 1,

@@ -22,6 +22,7 @@ from flows import ingest
 from flows.barrier import BarrierSink
 from flows.control import Control
 from flows.delivery import LetterWriter, StoreWriter
+from flows.heap import quiet_heap
 from flows.isolation import Alarm, Guard, Screen, Watchdog
 from flows.journal import Journal
 from flows.keys import Keys, load_keys
@@ -96,7 +97,7 @@ def prepared(
     """Everything a worker needs, closed in reverse order at the end."""
     with ExitStack() as stack:
         data = settings.data
-        data.mkdir(parents=True, exist_ok=True)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         stack.enter_context(worker_lock(data))
         # bytewax starts a web server wherever this variable is set at all.
         os.environ.pop("BYTEWAX_DATAFLOW_API_ENABLED", None)
@@ -105,6 +106,7 @@ def prepared(
         keys = load_keys(data)
         stores = stack.enter_context(open_stores(settings.database_path, settings.stores, keys))
         pipeline = build(settings, keys, stores)
+        stack.enter_context(quiet_heap())
         names = tuple(stage.name for stage in pipeline.stages)
         metrics, stats = Metrics(names), _stats(settings)
         observers = Observers(stats, metrics)
@@ -259,6 +261,7 @@ def _source_settings(
         log_dir=settings.log_dir,
         follow=worker.follow if follow is None else follow,
         limit=worker.chunk_events,
+        limit_bytes=worker.chunk_bytes,
         work=worker.chunk_seconds,
         poll=settings.log.poll_seconds,
         key=keys.log,

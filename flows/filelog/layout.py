@@ -64,7 +64,7 @@ def create_topic(log_dir: Path, topic: str) -> Topic:
         return found
     made = Topic(PARTITIONS.get(topic, 1))
     folder = log_dir / topic
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(0o750, exist_ok=True)
     temporary = folder / "topic.json.new"
     with temporary.open("wb") as file:
         file.write(msgspec.json.encode(made) + b"\n")

@@ -6,6 +6,7 @@ import binascii
 import hashlib
 import os
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -57,7 +58,7 @@ class PartitionReader:
         self._taken = (position.offset, position.base, position.byte)
         self._log_time = position.log_time
         self._resumed = position
-        self._file: int | None = None
+        self._file: FileIO | None = None
         self._lines: list[bytes] = []
         self._next = 0
         self._end = position.byte
@@ -122,7 +123,7 @@ class PartitionReader:
 
     def close(self) -> None:
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None
 
     def _open(self, position: Position) -> None:
@@ -174,12 +175,12 @@ class PartitionReader:
         if self._file is None:
             try:
                 path = segment_path(self._dir, self.partition, self._base)
-                self._file = os.open(path, os.O_RDONLY)
+                self._file = FileIO(path)
             except FileNotFoundError:
                 return None
         size = BLOCK
         while True:
-            block = os.pread(self._file, size, self._end)
+            block = os.pread(self._file.fileno(), size, self._end)
             if b"\n" in block:
                 return block
             if len(block) < size:

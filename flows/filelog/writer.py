@@ -64,7 +64,7 @@ class LogWriter:
                 grown += len(lines[take])
                 take += 1
             path = segment_path(self._dir, partition, base)
-            with path.open("ab") as file:
+            with open(path, "ab", opener=_private) as file:
                 file.write(b"".join(lines[:take]))
                 file.flush()
                 os.fsync(file.fileno())
@@ -78,7 +78,7 @@ class LogWriter:
         """(base of the last segment, its size, next offset), after a torn tail was cut."""
         bases = segment_bases(self._dir, partition)
         if not bases:
-            segment_path(self._dir, partition, 0).parent.mkdir(parents=True, exist_ok=True)
+            segment_path(self._dir, partition, 0).parent.mkdir(0o750, exist_ok=True)
             sync_folder(self._dir / partition.topic)
             return 0, 0, 0
         base = bases[-1]
@@ -91,6 +91,11 @@ class LogWriter:
         if whole < size:
             os.truncate(path, whole)
         return base, whole, base + lines
+
+
+def _private(path: str, flags: int) -> int:
+    """The log holds texts as they came: not for everybody on the machine."""
+    return os.open(path, flags, 0o640)
 
 
 def _count_lines(path: Path) -> tuple[int, int]:
@@ -109,7 +114,7 @@ def _count_lines(path: Path) -> tuple[int, int]:
 @contextmanager
 def _locked(log_dir: Path) -> Iterator[None]:
     """Holds the log's append lock; waits for whoever appends now."""
-    log_dir.mkdir(parents=True, exist_ok=True)
+    log_dir.mkdir(0o750, parents=True, exist_ok=True)
     with (log_dir / "append.lock").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.filelog import (
@@ -74,7 +74,7 @@ def test_a_partition_comes_from_the_key_and_without_one_from_the_value() -> None
 octets = st.binary(max_size=60) | st.text(max_size=60).map(lambda t: t.encode("utf-8"))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(
     records=st.lists(
         st.tuples(
@@ -160,6 +160,13 @@ def test_an_append_waits_for_the_lock(tmp_path: Path) -> None:
         assert done.wait(30)
     thread.join()
     assert log_ends(tmp_path)[P0] == 2
+
+
+def test_the_log_is_not_readable_to_everybody(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    LogWriter(log).append([record(b"x")])
+    paths = [segment_path(log, P0, 0), log, log / TOPIC, log / TOPIC / "0"]
+    assert {p.stat().st_mode & 0o007 for p in paths} == {0}
 
 
 def test_a_torn_tail_is_not_read_and_is_cut_by_the_next_append(tmp_path: Path) -> None:

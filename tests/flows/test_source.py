@@ -182,6 +182,15 @@ def test_chunks_are_bounded_by_count_and_by_work(world: World) -> None:
     assert size == 1
 
 
+def test_a_chunk_of_several_events_is_bounded_in_bytes(world: World) -> None:
+    world.settings = {"limit_bytes": 100, "work": 1_000.0}
+    world.append(PROMPTS, 0, *range(10))
+    (size,) = {len(c.items) for c in drain(world.part())[:2]}
+    assert size == 100 // len(b'{"timestamp":1,"value":"{}"}')
+    world.settings["limit_bytes"] = 1
+    assert {len(c.items) for c in drain(World(world.log, limit_bytes=1).part())[:10]} == {1}
+
+
 def test_the_pace_tells_a_cost_per_event_from_a_cost_per_byte() -> None:
     pace = Pace()
     for n in range(50):
