@@ -26,6 +26,7 @@ _ENTITY_OF = {
 }
 _KEEP = {"tok2vec", "transformer", "ner"}
 _EDGES = " \t\r\n\f\v\"'`“”‘’«»()[]{}<>|*_#,;:!?-–—/\\"
+_LONG_WORD = re.compile(r"\S{65,}")
 _POSSESSIVE = re.compile(r"['’]s?$")
 _LISTED = re.compile(r"\d{1,3}(?:[.):]|\s+-)\s")
 _CODE = re.compile(r"[_=<>{}()\[\]\\|@]|::|://|\w\.\w+\(|[a-z][A-Z]\w*[a-z][A-Z]")
@@ -52,7 +53,8 @@ class NameDetector:
         The pipeline's memory zone frees what it noted about the words of ``texts``.
         """
         with self._nlp.memory_zone():
-            return [self._spans(doc) for doc in self._nlp.pipe(texts, batch_size=BATCH)]
+            docs = self._nlp.pipe(map(_breakable, texts), batch_size=BATCH)
+            return [self._spans(doc) for doc in docs]
 
     def _spans(self, doc: Any) -> tuple[Span, ...]:
         text = doc.text
@@ -81,6 +83,19 @@ def _load(model: str | None) -> Language:
     # The caller bounds texts; spaCy's own bound would raise.
     nlp.max_length = 1 << 31
     return nlp
+
+
+def _breakable(text: str) -> str:
+    """The text with blanks for the signs in words of more than 64 characters.
+
+    spaCy's tokenizer takes signs off a word one by one, in time that grows with the square of its
+    length: twenty thousand brackets or emoji in a row would take minutes.
+    """
+    return _LONG_WORD.sub(_without_signs, text)
+
+
+def _without_signs(word: re.Match[str]) -> str:
+    return "".join(c if c.isalnum() else " " for c in word[0])
 
 
 def _trim(text: str, start: int, end: int) -> tuple[int, int]:
