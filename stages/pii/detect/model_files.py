@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import spacy
@@ -11,6 +12,7 @@ from spacy.language import Language
 
 MODEL = Path(__file__).with_name("model")
 MANIFEST = "SHA256.json"
+WORDS = "ordinary.txt"
 RESTORE = (
     "restore it with `git checkout -- stages/pii/detect/model` or reinstall the package; "
     "to train it anew: `python -m stages.pii.detect.train_ner train <corpora folder>`"
@@ -46,9 +48,18 @@ def load(folder: Path = MODEL) -> Language:
     return spacy.load(folder)
 
 
-def save(nlp: Language, folder: Path) -> None:
-    """Write ``nlp`` and its manifest. The word list of training is left out: hashes suffice."""
+def ordinary_words(folder: Path = MODEL) -> frozenset[str]:
+    """Words, in lower case, that alone are no name; checked together with the model."""
+    return frozenset((folder / WORDS).read_text(encoding="utf-8").split())
+
+
+def save(nlp: Language, words: Iterable[str], folder: Path) -> None:
+    """Write ``nlp``, its ordinary words and the manifest.
+
+    spaCy's own list of the words of training is left out: the model needs only their hashes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     nlp.to_disk(folder, exclude=["vocab"])
+    (folder / WORDS).write_text("\n".join(words) + "\n", encoding="utf-8")
     manifest = json.dumps(digests(folder), indent=1) + "\n"
     (folder / MANIFEST).write_text(manifest, encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import spacy
@@ -29,6 +30,7 @@ _EDGES = " \t\r\n\f\v\"'`“”‘’«»()[]{}<>|*_#,;:!?-–—/\\"
 _LONG_WORD = re.compile(r"\S{65,}")
 _POSSESSIVE = re.compile(r"['’]s?$")
 _LISTED = re.compile(r"\d{1,3}(?:[.):]|\s+-)\s")
+_CAPITAL = re.compile(r"[A-HJ-Z]|I\w")
 _CODE = re.compile(r"[_=<>{}()\[\]\\|@]|::|://|\w\.\w+\(|[a-z][A-Z]\w*[a-z][A-Z]")
 
 
@@ -42,7 +44,7 @@ class NameDetector:
 
     def __init__(self, model: str | None = None, *, settings: DetectSettings | None = None) -> None:
         settings = settings or DetectSettings()
-        self._nlp = _load(model or settings.ner_model)
+        self._nlp, self._ordinary = _load(model or settings.ner_model)
         wanted = NAME_ENTITIES if settings.entities is None else frozenset(settings.entities)
         self._entity_of = {label: e for label, e in _ENTITY_OF.items() if e in wanted}
         self.languages = frozenset(settings.ner_languages)
@@ -63,14 +65,25 @@ class NameDetector:
             entity = self._entity_of.get(found.label_)
             if entity is not None:
                 start, end = _trim(text, found.start_char, found.end_char)
-                if _plausible(text[start:end], entity):
+                name = text[start:end]
+                if _plausible(name, entity) and not self._common(name, text):
                     spans.append(Span(start, end, entity, SCORE))
         return resolve(spans)
 
+    def _common(self, name: str, text: str) -> bool:
+        """Whether it is one ordinary word, or small where the text has capitals elsewhere."""
+        if not self._ordinary or not name.isalpha():
+            return False
+        return name.lower() in self._ordinary or (
+            name.islower() and _CAPITAL.search(text) is not None
+        )
 
-def _load(model: str | None) -> Language:
-    if model is None:
-        nlp = model_files.load()
+
+def _load(model: str | None) -> tuple[Language, frozenset[str]]:
+    folder = model_files.MODEL if model is None else Path(model)
+    ordinary: frozenset[str] = frozenset()
+    if model is None or (folder / model_files.MANIFEST).is_file():
+        nlp, ordinary = model_files.load(folder), model_files.ordinary_words(folder)
     else:
         try:
             nlp = spacy.load(model)
@@ -82,7 +95,7 @@ def _load(model: str | None) -> Language:
     nlp.select_pipes(enable=[name for name in nlp.pipe_names if name in _KEEP])
     # The caller bounds texts; spaCy's own bound would raise.
     nlp.max_length = 1 << 31
-    return nlp
+    return nlp, ordinary
 
 
 def _breakable(text: str) -> str:

@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import spacy
 import typer
-from spacy.language import Language
 
 from ..model_files import MODEL, save
 from ..names import NameDetector
@@ -23,13 +21,13 @@ def train(
     data: Annotated[Path, typer.Argument(help="Folder with btc/, wikigold/ and wnut17/")],
     out: Annotated[Path, typer.Option(help="Where the model goes")] = MODEL,
     seed: int = 7,
-    epochs: int = 12,
-    synthetic: Annotated[int, typer.Option(help="Generated texts per epoch")] = 12000,
+    epochs: int = 13,
+    synthetic: Annotated[int, typer.Option(help="Generated texts per epoch")] = 10_000,
 ) -> None:
     """Train on one thread with a fixed seed and keep the best epoch."""
     training.train(
         data, seed=seed, epochs=epochs, synthetic=synthetic,
-        save=lambda nlp: save(nlp, out), report=_print,
+        save=lambda nlp, words: save(nlp, words, out), report=_print,
     )  # fmt: skip
 
 
@@ -41,10 +39,10 @@ def evaluate(
     markdown: Annotated[bool, typer.Option(help="Print the model card's tables instead")] = False,
 ) -> None:
     """Score a model on the held-out parts and on Presidio's synthetic test set, as JSON."""
-    nlp: Language = spacy.load(model)
+    detector = NameDetector(model)
     _, held = corpora.load(data)
-    held_out = training.held_out_scores(nlp, held)
-    synthetic = None if pii is None else evaluation.presidio(NameDetector(model), pii)
+    held_out = evaluation.held_out(detector, held)
+    synthetic = None if pii is None else evaluation.presidio(detector, pii)
     if markdown:
         sys.stdout.write(card.tables(held_out, synthetic) + "\n")
     else:

@@ -6,7 +6,6 @@ written, and the labels become character offsets.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,13 +104,3 @@ def load(folder: Path) -> tuple[list[Example], dict[str, list[Example]]]:
     held["wnut17_dev"] = read(folder / "wnut17" / "emerging.dev.conll")
     held["wnut17_test"] = read(folder / "wnut17" / "emerging.test.annotated")
     return train, held
-
-
-def ordinary_words(folder: Path, least: int = 3) -> list[str]:
-    """Lower-case words that the training files leave unlabelled ``least`` times or more."""
-    counts: Counter[str] = Counter()
-    paths = [*sorted((folder / "btc").glob("*.conll")), folder / "wnut17" / "wnut17train.conll"]
-    for path in (*paths, folder / "wikigold" / "wikigold.conll.txt"):
-        for sentence in sentences(path):
-            counts.update(t for t, tag in sentence if tag == "O" and t.isalpha() and t.islower())
-    return sorted(word for word, count in counts.items() if count >= least and len(word) > 2)

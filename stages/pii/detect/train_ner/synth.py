@@ -48,8 +48,8 @@ class Synthesizer:
         self._places: dict[str, list[str]] = data["places"]
         self._orgs: dict[str, list[str]] = data["organizations"]
         self._fakers = [Faker(locale) for locale in LOCALES]
-        self._japan, self._china = Faker("ja_JP"), Faker("zh_CN")
-        for n, faker in enumerate([*self._fakers, self._japan, self._china]):
+        self._japan, self._china, self._latin = Faker("ja_JP"), Faker("zh_CN"), Faker("la")
+        for n, faker in enumerate([*self._fakers, self._japan, self._china, self._latin]):
             faker.seed_instance(seed + n)
         self._parsed = {
             name: [list(Formatter().parse(template)) for template in group]
@@ -68,6 +68,7 @@ class Synthesizer:
             "number": lambda _: str(self._random.choice((3, 5, 12, 27, 44, 99, 365, 1984, 2023))),
             "job": lambda _: str(self._fakers[0].job()).lower(),
             "word": lambda _: str(self._fakers[0].word()),
+            "lorem": lambda _: "Lorem ipsum dolor sit amet, " + self._latin.paragraph(),
             "code": lambda f: str(f.bothify("??#?###")).upper(),
         }
         self._layout = Layout(self._random, words, self._value)

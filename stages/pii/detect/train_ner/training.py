@@ -13,12 +13,14 @@ from spacy.tokens import Doc
 from spacy.training import Example as SpacyExample
 from spacy.util import fix_random_seed
 
-from . import corpora, scoring
+from . import corpora, scoring, vocabulary
 from .examples import LABELS, Example
 from .synth import Synthesizer
 
+NAME_SAMPLE = 20_000
 CONFIG = Path(__file__).with_name("pipeline.cfg")
 Report = Callable[[dict[str, Any]], None]
+Save = Callable[[Language, list[str]], None]
 
 
 def to_doc(nlp: Language, example: Example) -> Doc:
@@ -50,10 +52,11 @@ def held_out_scores(
 
 
 def train(
-    data: Path, *, seed: int, epochs: int, synthetic: int, save: Callable[[Language], None],
-    report: Report,
+    data: Path, *, seed: int, epochs: int, synthetic: int, save: Save, report: Report
 ) -> None:  # fmt: skip
     """Train on the corpora under ``data`` and call ``save`` whenever the score improves.
+
+    ``save`` receives the pipeline and the ordinary words.
 
     The score is the mean exact F1 over the held-out parts other than WNUT17's test file, so
     that file stays unseen by every choice made here. ``report`` receives a row per epoch.
@@ -62,9 +65,11 @@ def train(
     shuffle = random.Random(seed)  # noqa: S311 - training order, not secrets
     real, held = corpora.load(data)
     held.pop("wnut17_test")
-    words = corpora.ordinary_words(data)
+    words = vocabulary.common_words(real)
     held["templates"] = Synthesizer(seed + 1, words).examples(800)
     synthesizer = Synthesizer(seed + 1000, words)
+    names = [*real, *Synthesizer(seed + 2, words).examples(NAME_SAMPLE)]
+    ordinary = vocabulary.ordinary_words(real, names)
     nlp = spacy.util.load_model_from_config(spacy.util.load_config(CONFIG), auto_fill=True)
     warm = [to_doc(nlp, e) for e in [*synthesizer.examples(500), *real[:500]]]
     optimizer = nlp.initialize(lambda: [SpacyExample(d.copy(), d) for d in warm])
@@ -83,7 +88,7 @@ def train(
             mean = sum(s["all"]["f1"] for s in scores.values()) / len(scores)
             if mean > averaged_best:
                 averaged_best = mean
-                save(nlp)
+                save(nlp, ordinary)
         report(
             {
                 "epoch": epoch,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.pii.detect.train_ner.corpora import load, ordinary_words, read, split
+from stages.pii.detect.train_ner.corpora import load, read, split
 from stages.pii.detect.train_ner.examples import LABELS, Example
 from stages.pii.detect.train_ner.synth import Synthesizer
+from stages.pii.detect.train_ner.vocabulary import common_words, ordinary_words
 
 WORDS = ["apple", "bread", "garden", "letter", "window"]
 
@@ -65,7 +66,15 @@ def test_the_test_file_is_never_trained_on(tmp_path: Path) -> None:
     train, held = load(tmp_path)
     assert {e.text for e in train} == {"one", "two", "three"}
     assert {e.text for e in held["wnut17_test"]} == {"five"}
-    assert ordinary_words(tmp_path, least=1) == ["one", "three", "two"]
+
+
+def test_ordinary_words_are_in_lower_case_and_no_part_of_a_name() -> None:
+    sentences = [
+        Example("the mark of Mark Rose on a rose https://x.org/road @door", ((12, 21, "PERSON"),)),
+        Example("the garden and The Garden", ()),
+    ]
+    assert common_words(sentences, least=2) == ["the"]
+    assert ordinary_words(sentences, sentences) == ["and", "garden", "the"]
 
 
 def test_generated_examples_follow_from_the_seed() -> None:
