@@ -232,12 +232,21 @@ class Watchdog:
 
 
 def _span(chunk: Chunk[Any]) -> tuple[int, int] | None:
-    """The offsets of the chunk's own events; completed ones may come from other partitions."""
-    partition = chunk.partition
+    """The offsets of the chunk's own events, which are in order; completed ones, behind them, may
+    come from anywhere."""
+    items = chunk.items
+    if not items:
+        return None
+    first, last = origin_of(items[0]), origin_of(items[-1])
+    number, topic = chunk.partition.number, chunk.partition.topic
+    if last.offset >= first.offset and (
+        first.partition == last.partition == number and first.topic == last.topic == topic
+    ):
+        return first.offset, last.offset
     offsets = [
         origin.offset
-        for origin in map(origin_of, chunk.items)
-        if origin.partition == partition.number and origin.topic == partition.topic
+        for origin in map(origin_of, items)
+        if origin.partition == number and origin.topic == topic
     ]
     return (min(offsets), max(offsets)) if offsets else None
 
