@@ -19,9 +19,17 @@ class InUse(UserError):
 
 @contextmanager
 def worker_lock(data: Path) -> Iterator[None]:
-    """Holds ``<data>/worker.lock``, which names this process; the system frees it at any death."""
+    """Holds ``<data>/worker.lock``, which names this process; the system frees it at any death.
+    Makes the folder where it is missing."""
     path = data / "worker.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({os.strerror(error.errno or 0)}). The worker needs a data "
+            "folder that it may write to: see --data."
+        ) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -97,7 +97,6 @@ def prepared(
     """Everything a worker needs, closed in reverse order at the end."""
     with ExitStack() as stack:
         data = settings.data
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         stack.enter_context(worker_lock(data))
         # bytewax starts a web server wherever this variable is set at all.
         os.environ.pop("BYTEWAX_DATAFLOW_API_ENABLED", None)
