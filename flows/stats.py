@@ -167,6 +167,7 @@ class RunStats:
             counted = self._orphans.pop(event.id, None)
             if counted is not None:
                 self._add(counted[0], [-n for n in counted[1]])
+                self._orphan_count -= 1
             key = (item.user.tenant or UNKNOWN, item.model.id if item.model else UNKNOWN)
             if key not in self._usage and len(self._usage) >= MOST_USAGES:
                 key = OTHERS
