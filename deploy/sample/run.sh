@@ -3,7 +3,7 @@
 # what came of it. Needs $BIN (the environment's bin folder) and $DATA (the data folder).
 set -euo pipefail
 : "${BIN:?}" "${DATA:?}"
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(dirname "$0")
 graph() { "$BIN/memory-graph" "$@" --data "$DATA" --config "$here/memory-graph.toml"; }
 say() { printf '\n%s\n\n' "$1"; }
 
