@@ -40,6 +40,7 @@ class _Rule(msgspec.Struct, frozen=True):
     context: Any = None
     required: bool = False
     refine: refine.Refinement | None = None
+    possible: Callable[[str], bool] | None = None
 
 
 def _secret_matches(pattern: Any, generic: bool, text: str) -> list[Match]:
@@ -66,6 +67,7 @@ def _rules(settings: DetectSettings) -> Iterator[_Rule]:
                 context=row.context and re2.compile(rf"(?i)\b(?:{row.context})(?:\b|\W|$)"),
                 required=row.required,
                 refine=refine.REFINEMENTS.get(row.entity),
+                possible=refine.POSSIBLE.get(row.recognizer),
             )
     if SECRET in wanted:
         for secret in SECRETS:
@@ -144,8 +146,12 @@ class PatternDetector:
 
 
 def _in_windows(rule: _Rule, text: str) -> list[Match]:
-    found = []
+    found: list[Match] = []
+    possible = rule.possible
+    if possible is not None and rule.context.search(text) is not None:
+        possible = None
     for at, stop in rule.windows(rule.gate, text):
-        matches = rule.find(text[at:stop])
-        found += [(at + start, at + end, score) for start, end, score in matches]
+        piece = text[at:stop]
+        if possible is None or possible(piece):
+            found += [(at + start, at + end, score) for start, end, score in rule.find(piece)]
     return found
