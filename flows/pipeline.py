@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from stages.pii.stage import PiiStage
 
 DISTRIBUTION = "llm-memory-graph"
+WARM_UP = """Warm up the models, please: who was Ada Lovelace? Do not mail her@example.com, and do
+not call 020 7946 0958 by phone: what these two need is loaded when the first one comes."""
 
 
 class Pipeline(msgspec.Struct, frozen=True):
@@ -91,7 +93,7 @@ def warm_up(*stages: Stage[Any, Any]) -> None:
     event = {
         "eventId": str(uuid.UUID(int=0)),
         "timestamp": "2024-01-01T00:00:00Z",
-        "prompt": {"text": "Warm up the models, please: who was Ada Lovelace?"},
+        "prompt": {"text": WARM_UP},
         "session": {"id": "warm-up", "userId": "warm-up"},
         "model": {"id": "gpt-4o", "provider": "openai"},
     }
