@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from .spans import NAME_ENTITIES, Span, resolve
 
 # spaCy's models give no confidence; this is the figure Presidio uses for them.
 SCORE = 0.85
-BATCH = 64
+BATCH = 20_000
+"""Code points that go through the network at once: short texts together, a long one alone. More
+would only take more memory."""
 _ENTITY_OF = {
     **{entity: entity for entity in NAME_ENTITIES},
     "PER": "PERSON",
@@ -55,8 +57,11 @@ class NameDetector:
         The pipeline's memory zone frees what it noted about the words of ``texts``.
         """
         with self._nlp.memory_zone():
-            docs = self._nlp.pipe(map(_breakable, texts), batch_size=BATCH)
-            return [self._spans(doc) for doc in docs]
+            return [
+                self._spans(doc)
+                for batch in _batches(texts)
+                for doc in self._nlp.pipe(map(_breakable, batch), batch_size=len(batch))
+            ]
 
     def _spans(self, doc: Any) -> tuple[Span, ...]:
         text = doc.text
@@ -96,6 +101,19 @@ def _load(model: str | None) -> tuple[Language, frozenset[str]]:
     # The caller bounds texts; spaCy's own bound would raise.
     nlp.max_length = 1 << 31
     return nlp, ordinary
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        if batch and size + len(text) > BATCH:
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text)
+    if batch:
+        yield batch
 
 
 def _breakable(text: str) -> str:
