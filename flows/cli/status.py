@@ -32,8 +32,9 @@ def status(as_json: AsJson = False, config: Config = None, data: Data = None) ->
     letters = [(code, n) for code, n in sorted(found.dead_letters.items())]
     if letters:
         out.print(table("Open dead letters", ("reason", "events"), letters))
-    out.print(
-        f"Responses waiting for their prompt: {found.waiting:,}; without it: {found.orphans:,}"
-    )
+    if found.waiting is not None and found.orphans is not None:
+        out.print(
+            f"Responses waiting for their prompt: {found.waiting:,}; without it: {found.orphans:,}"
+        )
     if any(p.lag for p in found.partitions) and not found.worker:
         typer.echo("Events are waiting and no worker runs: start 'memory-graph run'.", err=True)

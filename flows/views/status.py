@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from flows.filelog import log_ends
@@ -10,6 +12,7 @@ from flows.lock import holder_of
 from flows.sampling import read_health
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
+from schemas.ports import Unavailable
 from schemas.records import STORES, Store
 
 
@@ -24,15 +27,18 @@ class PartitionStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """``worker``: its process id, None when none runs. ``stores``: store, records, parked."""
+    """``worker``: its process id, None when none runs. ``stores``: store, records, parked.
+
+    What a store that does not work would say is None; ``troubles`` names it, with the code of why.
+    """
 
     worker: int | None
     alerts: list[str]
     partitions: list[PartitionStatus]
-    stores: list[tuple[Store, int, int]]
+    stores: list[tuple[Store, int | None, int]]
     dead_letters: dict[str, int]
-    waiting: int
-    orphans: int
+    waiting: int | None
+    orphans: int | None
     troubles: dict[str, str]
 
 
@@ -40,7 +46,7 @@ def status_of(settings: Settings) -> Status:
     """Reads the log's ends, the store file and what the worker last said of itself."""
     worker = holder_of(settings.data)
     health = read_health(settings.data) if worker is not None else None
-    troubles = health.troubles if health else {}
+    troubles = dict(health.troubles) if health else {}
     ends = log_ends(settings.log_dir)
     keys = load_keys(settings.data, create=False)
     with open_stores(settings.database_path, settings.stores, keys) as stores:
@@ -58,16 +64,28 @@ def status_of(settings: Settings) -> Status:
             if end or p in committed
         ]
         letters = dict(stores.letters.counts())
+        counts = {s: _known(stores.sinks[s].count, troubles) for s in STORES}
+        waiting = _known(lambda: _responses(stores, "waiting"), troubles)
+        orphans = _known(lambda: _responses(stores, "orphan"), troubles)
         return Status(
             worker=worker,
             alerts=_alerts(letters, sum(committed.values()), settings, troubles),
             partitions=partitions,
-            stores=[(s, stores.sinks[s].count(), backlog.get(s, 0)) for s in STORES],
+            stores=[(s, counts[s], backlog.get(s, 0)) for s in STORES],
             dead_letters=letters,
-            waiting=_responses(stores, "waiting"),
-            orphans=_responses(stores, "orphan"),
+            waiting=waiting,
+            orphans=orphans,
             troubles=troubles,
         )
+
+
+def _known(ask: Callable[[], int], troubles: dict[str, str]) -> int | None:
+    """The answer, or None where the store is in trouble, which is then noted."""
+    try:
+        return ask()
+    except Unavailable as error:
+        troubles.setdefault(error.what, error.code)
+        return None
 
 
 def _waits_for(lag: int, worker: int | None, troubles: dict[str, str]) -> str:
