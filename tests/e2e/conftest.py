@@ -9,7 +9,7 @@ import pytest
 from flows.keys import VARIABLE
 from tests.faults.harness import KEY
 
-pytest.register_assert_rewrite("tests.e2e.derived")
+pytest.register_assert_rewrite("tests.e2e.columns", "tests.e2e.derived")
 
 
 @pytest.fixture(scope="module", autouse=True)

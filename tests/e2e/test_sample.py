@@ -29,6 +29,9 @@ CHANGES = {
     "point": "UPDATE timeseries_point SET time_ns = time_ns + 1 WHERE record = 9",
     "document": "UPDATE search_document SET fields = json_set(fields, '$.state', 'waiting')"
     " WHERE record = 9",
+    "column": "UPDATE timeseries_point SET latency_ms = -1 WHERE record = 9",
+    "owner": "UPDATE graph_edge SET owner = NULL WHERE (source, type, target) IN"
+    " (SELECT source, type, target FROM graph_edge WHERE type = 'PART_OF' LIMIT 1)",
     "origin": 'UPDATE graph_record SET "offset" = "offset" + 1 WHERE record = 9',
     "code": "UPDATE dead_letters SET code = 'internal_error' WHERE sequence = 3",
     "letter": "DELETE FROM dead_letters WHERE sequence = 3",
