@@ -112,8 +112,6 @@ def load_settings(
         given["log"] = {"dir": log_dir}
     if metrics_port is not None:
         given["metrics"] = {"port": metrics_port}
-    if metrics_port is not None:
-        given["metrics"] = {"port": metrics_port}
     try:
         return Settings(**given)
     except ValidationError as error:
