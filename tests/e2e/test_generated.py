@@ -1,4 +1,7 @@
-"""A log of 20,000 generated events, through the real worker, against the reference."""
+"""A log of 20,000 generated events, through the real worker, against the reference.
+
+``SEED`` repeats a run.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from tests.e2e.derived import Derived
 from tests.faults.harness import Bench
 from tests.generate import directory_toml, write_log
 
-EVENTS = int(os.environ.get("EVENTS", "20000"))
+EVENTS = 20_000
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
 def test_event_by_event(tmp_path: Path) -> None:
-    print(f"SEED={SEED} EVENTS={EVENTS}")
+    print(f"SEED={SEED}")
     records = write_log(tmp_path / "log", EVENTS, SEED)
     bench = Bench(tmp_path / "bench", tmp_path / "log")
     (bench.folder / "users.toml").write_text(directory_toml(SEED), "utf-8")
@@ -37,5 +40,5 @@ def test_event_by_event(tmp_path: Path) -> None:
     states = Counter(expected.states.values())
     again = sum(map(len, expected.copies.values())) - len(expected.copies) - expected.duplicates
     print(f"states: {dict(states)}, duplicates: {expected.duplicates}, written again: {again}")
-    assert set(states) == {"complete", "waiting", "orphan"}
+    assert min(states["complete"], states["orphan"]) > 100
     assert min(expected.duplicates, again, len(expected.dead)) > 0
