@@ -15,6 +15,7 @@ from flows.views.export import hash_of
 from flows.views.stores import opened
 from schemas.log import LogRecord
 
+Place = tuple[str, int, int]
 Rows = Mapping[tuple[Any, ...], tuple[Any, ...]]
 SHOWN = 5
 _KINDS = {
@@ -102,26 +103,37 @@ def assert_same(expected: Contents, found: Contents, leave_out: Iterable[str] = 
 
 
 def fates(database: Path, records: Iterable[LogRecord]) -> Counter[str]:
-    """What became of each record of the log: ``written``, ``duplicate``, the code of its dead
-    letter, or ``lost``, which must not be. Checked in the stores, not in what the worker says."""
+    """What became of each record of the log: ``written`` (``refused`` with the code where a store
+    will never take its part), ``duplicate``, the code of its dead letter, or ``lost``, which must
+    not be. Checked in the stores, not in what the worker says."""
     with closing(sqlite3.connect(database)) as connection:
-        sql = 'SELECT topic, "partition", "offset" FROM {}'
-        origins = [
-            set(connection.execute(sql.format(table)).fetchall())
-            for table in ("graph_record", "search_document")
+
+        def places(sql: str) -> dict[Place, str]:
+            return {row[:3]: row[3] for row in connection.execute(sql)}
+
+        origin = 'topic, "partition", "offset"'
+        held = [
+            places(f"SELECT {origin}, '' FROM {store}_{table}")
+            for store, table in (("graph", "record"), ("search", "document"))
         ]
+        letter = "SELECT topic, partition, position, code FROM dead_letters WHERE"
+        refused = [places(f"{letter} store = '{store}'") for store in ("graph", "search")]
+        others = places(f"{letter} store IN ('vector', 'timeseries')")
+        dead = places(f"{letter} kind = 'event'")
         known = set(connection.execute("SELECT kind, id FROM search_document").fetchall())
-        letters = {row[:3]: row[5] for row in connection.execute(_LETTERS).fetchall()}
-    written = origins[0] & origins[1]
     found: Counter[str] = Counter()
     for record in records:
         place = (record.origin.topic, record.origin.partition, record.origin.offset)
-        if place in written:
-            found["written and dead" if place in letters else "written"] += 1
-        elif place in letters:
-            found[letters[place]] += 1
-        else:
+        somewhere = any(place in store for store in (*held, *refused, others))
+        if place in dead:
+            found["written and dead" if somewhere else dead[place]] += 1
+        elif not somewhere:
             found["duplicate" if _identity(record) in known else "lost"] += 1
+        elif not all(place in a or place in b for a, b in zip(held, refused, strict=True)):
+            found["half lost"] += 1
+        else:
+            codes = [store[place] for store in (*refused, others) if place in store]
+            found[f"refused: {codes[0]}" if codes else "written"] += 1
     return found
 
 

@@ -210,6 +210,11 @@ class Progress:
     def at_least(self, target: int) -> Callable[[], bool]:
         return lambda: self() >= target
 
+    def for_seconds(self, seconds: float) -> Callable[[], bool]:
+        """True after so much time, in which the progress is watched."""
+        end = time.monotonic() + seconds
+        return lambda: self() >= 0 and time.monotonic() >= end
+
 
 @contextmanager
 def file_limit(size: int) -> Iterator[Callable[[], None]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -47,9 +46,7 @@ def test_killed_workers_leave_what_an_undisturbed_one_leaves(tmp_path: Path) -> 
                 worker.until((bench.data / "worker.lock").exists, "the start")
             else:
                 worker.until(progress.at_least(target), f"event {target}")
-            delay = dice.uniform(0, 0.6)
-            until = time.monotonic() + delay
-            worker.until(lambda end=until: time.monotonic() >= end, "the kill")
+            worker.until(progress.for_seconds(dice.uniform(0, 0.6)), "the kill")
             worker.kill()
         assert worker.process.returncode == -signal.SIGKILL
         mark = bench.mark()
