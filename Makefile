@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= .data/sample
 
-.PHONY: help run test test-all lint types lock bench clean install dev
+.PHONY: help run test test-all kills hostile lint types lock bench clean install dev
 
 help:           ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -29,6 +29,12 @@ test: dev       ## Run the tests (all but the long ones).
 
 test-all: dev   ## Run every test, the long ones (kills, fuzzing, 20,000 events) included.
 	@$(BIN)/pytest -q
+
+kills: dev      ## Kill the worker 100 times on 20,000 events (KILLS=, SEED=).
+	@KILLS=$${KILLS:-100} $(BIN)/pytest -q -s tests/faults/test_kill.py
+
+hostile: dev    ## Send 100,000 hostile events through the worker (HOSTILE=, SEED=).
+	@HOSTILE=$${HOSTILE:-100000} $(BIN)/pytest -q -s tests/faults/test_hostile.py
 
 lint: dev       ## Check style and the layers.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

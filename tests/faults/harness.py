@@ -177,6 +177,21 @@ class Worker:
             assert time.monotonic() < deadline, f"not in time: {what}\n{self.err[-3000:]}"
             time.sleep(pause)
 
+    def reaches(self, condition: Callable[[], bool]) -> bool:
+        """As :meth:`until`, but False when the process ends before."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if self.process.poll() is not None:
+                return False
+            assert time.monotonic() < deadline, self.err[-3000:]
+            time.sleep(0.002)
+        return True
+
+    def reads(self) -> bool:
+        """It has started, and an event is in a stage."""
+        started = self.bench.health().get("pid") == self.process.pid
+        return started and self.bench.mark() is not None
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

@@ -20,7 +20,7 @@ from tests.generate import generate
 EVENTS = 500
 FAST = '[embed]\nmode = "off"\n[pii.detect]\nnames = false\n[worker]\ntime_budget_seconds = 3\n'
 PLACES = {"prompt": "llm.prompts.v1", "response": "llm.responses.v1"}
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 Place = tuple[str, int, int]
 
 
@@ -92,7 +92,6 @@ def letters(found: Contents) -> dict[Place, tuple[str, str]]:
     return {place[:3]: row[:2] for place, row in rows if row[1] in codes}
 
 
-@pytest.mark.timeout(600)
 def test_events_that_raise_or_never_end_are_isolated_at_once(tmp_path: Path) -> None:
     case = Case(tmp_path)
     raising, late, looping = (
@@ -115,7 +114,6 @@ def test_events_that_raise_or_never_end_are_isolated_at_once(tmp_path: Path) -> 
     assert_same(case.without([raising, late, looping]), found, ["dead letters"])
 
 
-@pytest.mark.timeout(900)
 def test_events_that_kill_the_process_are_isolated_after_restarts(tmp_path: Path) -> None:
     case = Case(tmp_path)
     exiting, crashing = case.event(PLACES["prompt"], 100), case.event(PLACES["prompt"], 300)
@@ -130,7 +128,6 @@ def test_events_that_kill_the_process_are_isolated_after_restarts(tmp_path: Path
     assert_same(case.without([exiting, crashing]), found, ["dead letters"])
 
 
-@pytest.mark.timeout(900)
 def test_an_event_that_hangs_in_c_is_isolated_after_restarts(tmp_path: Path) -> None:
     case = Case(tmp_path)
     hanging = case.event(PLACES["prompt"], 250)
@@ -141,3 +138,15 @@ def test_an_event_that_hangs_in_c_is_isolated_after_restarts(tmp_path: Path) -> 
     found = contents(bench.database)
     assert letters(found) == {case.place(hanging): ("text", "process_killed")}
     assert_same(case.without([hanging]), found, ["dead letters"])
+
+
+def test_an_event_that_stops_all_threads_is_isolated_after_restarts(tmp_path: Path) -> None:
+    """Code in C that holds the interpreter's lock: no thread of ours can see to it."""
+    case = Case(tmp_path)
+    holding = case.event(PLACES["prompt"], 250)
+    bench = case.bench()
+    ends = run_until_done(bench, [f"hang-gil:pii:{holding}"])
+    assert [end.code for end in ends] == [1, 1, 1, 1, 0]
+    found = contents(bench.database)
+    assert letters(found) == {case.place(holding): ("pii", "process_killed")}
+    assert_same(case.without([holding]), found, ["dead letters"])
