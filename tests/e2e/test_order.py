@@ -42,6 +42,9 @@ class Log(NamedTuple):
     chunk: int
     embed: str
 
+    def __repr__(self) -> str:
+        return f"runs of {[len(r) for r in self.runs]}, chunks of {self.chunk}, embed {self.embed}"
+
 
 def log_of(dice: random.Random) -> Log:
     """Drawn evenly: of what is copied, shuffled and cut, hypothesis's small cases say little."""
@@ -98,11 +101,11 @@ def _check(log: Log) -> None:
         bench = Bench(
             Path(folder) / "bench", Path(folder) / "log", SECTIONS.format(log.embed, log.chunk)
         )
+        print(f"SEED={SEED} {log!r}")
         sizes = []
         for run in log.runs:
             LogWriter(bench.log).append(run)
             sizes.append(worker.run(bench.settings()).events)
-        print(f"SEED={SEED} runs of {sizes}, chunks of {log.chunk}, embed {log.embed}")
         assert sizes == [len(run) for run in log.runs]
         derived = Derived(read_log(bench.log), bench.settings())
         derived.check(bench.settings())
