@@ -13,6 +13,7 @@ from schemas.items import (
     ScreenedResponse,
     ScreenedText,
 )
+from stages.text.normal import collapse
 
 _NOTHING: Final = frozenset(hashlib.sha256(t.encode()).hexdigest() for t in ("", WITHHELD))
 
@@ -35,11 +36,7 @@ def has_content(history: History | None) -> bool:
 
 def collapsed_length(text: ScreenedText) -> int:
     """Code points of the text with each run of whitespace as one blank: what its hash is of."""
-    value = text.text
-    # Printable excludes every whitespace but the blank: most texts of one line end here.
-    if value.isprintable() and "  " not in value and value[:1] != " " and value[-1:] != " ":
-        return len(value)
-    return len(" ".join(value.split()))
+    return len(collapse(text.text))
 
 
 def settled(item: Enriched) -> bool:
