@@ -14,18 +14,25 @@ Registers = dict[str, tuple[str, Any, Any]]
 
 def merge(into: Registers, registers: Iterable[Register]) -> None:
     """Merges what one node write brings."""
-    new: tuple[str, Any, Any]
     for register in registers:
         mode, value = register.mode, register.value
+        at: Any
         if mode == "latest":
-            new = (mode, register.at, value)
+            at = register.at
         elif value is None:
             continue
         else:
-            new = (mode, value, value)
+            at = value
         there = into.get(register.name)
-        if there is None or wins(new, there):
-            into[register.name] = new
+        if there is not None:
+            before = there[1]
+            # Nearly always of one type and different: decided here, without a call.
+            if type(at) is type(before) and at != before:
+                if (at < before) is not (mode == "min"):
+                    continue
+            elif not wins((mode, at, value), there):
+                continue
+        into[register.name] = (mode, at, value)
 
 
 def merge_stored(into: Registers, stored: str | None) -> None:

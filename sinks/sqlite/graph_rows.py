@@ -31,7 +31,7 @@ EdgeRow = tuple[Name, str, Name, str]
 
 
 class GraphRows(NamedTuple):
-    """``names``: every node that is to exist, ends of edges included; may repeat itself."""
+    """``names``: every node that is to exist, ends of edges included."""
 
     stamp: tuple[object, ...]
     names: list[Name]
@@ -67,6 +67,7 @@ def graph_rows(record: GraphRecord, max_bytes: int) -> GraphRows:
         rows = owned_edges if edge.owned else shared_edges
         rows.append((edge.source, edge.type, edge.target, properties))
         names += (edge.source, edge.target)
+    names = list(dict.fromkeys(names))
     for label, key in names:
         if not label or not key:
             raise Refusal("bad_key")
