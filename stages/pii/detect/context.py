@@ -24,3 +24,8 @@ class Context:
             return True
         at = bisect_left(self._starts, end)
         return at < len(self._starts) and self._starts[at] <= end + AFTER
+
+    def around(self, start: int, end: int) -> bool:
+        """Whether one may be near something between ``start`` and ``end``; True more often."""
+        at = bisect_left(self._ends, start - BEFORE)
+        return at < len(self._ends) and self._starts[at] <= end + AFTER

@@ -148,10 +148,9 @@ class PatternDetector:
 def _in_windows(rule: _Rule, text: str) -> list[Match]:
     found: list[Match] = []
     possible = rule.possible
-    if possible is not None and rule.context.search(text) is not None:
-        possible = None
+    hints = None if possible is None else Context(rule.context, text)
     for at, stop in rule.windows(rule.gate, text):
         piece = text[at:stop]
-        if possible is None or possible(piece):
+        if possible is None or possible(piece) or (hints and hints.around(at, stop)):
             found += [(at + start, at + end, score) for start, end, score in rule.find(piece)]
     return found
