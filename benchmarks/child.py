@@ -73,7 +73,7 @@ def main(folder: Path, sections: dict[str, Any], *, follow: bool) -> None:
         marks.append((time.process_time(), time.perf_counter()))
         return pipelines[-1]
 
-    settings = Settings(**{**sections, "worker": {"data": folder}})
+    settings = Settings(**{**sections, "worker": {**sections.get("worker", {}), "data": folder}})
     summary = run(settings, follow=follow, build=build)
     (cpu, clock), (cpu_end, clock_end) = marks[0], (time.process_time(), time.perf_counter())
     embed = next(stage for stage in pipelines[0].stages if isinstance(stage, EmbedStage))
