@@ -77,7 +77,7 @@ class NameDetector:
 
     def _common(self, name: str, text: str) -> bool:
         """Whether it is one ordinary word, or small where the text has capitals elsewhere."""
-        if not self._ordinary or not name.isalpha():
+        if not self._ordinary:
             return False
         return name.lower() in self._ordinary or (
             name.islower() and _CAPITAL.search(text) is not None

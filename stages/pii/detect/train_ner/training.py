@@ -19,6 +19,12 @@ from .synth import Synthesizer
 
 NAME_SAMPLE = 20_000
 CONFIG = Path(__file__).with_name("pipeline.cfg")
+META = {
+    "name": "names_small",
+    "version": "1.0.0",
+    "description": "Persons, organisations, places and street addresses in English prompts",
+    "license": "Apache-2.0; trained on corpora under CC BY 4.0, see NOTICE",
+}
 Report = Callable[[dict[str, Any]], None]
 Save = Callable[[Language, list[str]], None]
 
@@ -71,6 +77,7 @@ def train(
     names = [*real, *Synthesizer(seed + 2, words).examples(NAME_SAMPLE)]
     ordinary = vocabulary.ordinary_words(real, names)
     nlp = spacy.util.load_model_from_config(spacy.util.load_config(CONFIG), auto_fill=True)
+    nlp.meta.update(META)
     warm = [to_doc(nlp, e) for e in [*synthesizer.examples(500), *real[:500]]]
     optimizer = nlp.initialize(lambda: [SpacyExample(d.copy(), d) for d in warm])
     averaged_best = 0.0
