@@ -46,28 +46,29 @@ def append_events(
     The topic is ``topic``, else what the event's shape names; a line that fits none, or several, is
     refused unless ``topic`` is given. The key is the session id (for a response that names none,
     its prompt's id). The log timestamp is the event's own, or the clock's with ``now``; where an
-    event has no readable one, that of the line before (the clock for the first).
+    event has no readable one, that of the line before, for the first ones that of the first line
+    that has one, and the clock's only where none has: a time far ahead of the others would make
+    orphans of what still waits.
     Blank lines are passed over. Duplicates are appended like any other.
     """
     writer = LogWriter(log_dir)
     result = Appended()
-    previous = time.time_ns() // 1_000_000
+    previous: int | None = None
     numbered = enumerate(lines, start=1)
     while batch := list(islice(numbered, BATCH)):
         records = []
-        for number, raw in batch:
-            line = raw.strip(b" \t\r\n")
-            if not line:
-                continue
-            event = _parse(line)
+        stripped = ((number, raw.strip(b" \t\r\n")) for number, raw in batch)
+        parsed = [(number, line, _parse(line)) for number, line in stripped if line]
+        if previous is None:
+            times = (_event_time(event) for _, _, event in parsed)
+            previous = next((t for t in times if t is not None), _now())
+        for number, line, event in parsed:
             found = topic or _route(event)
             if isinstance(found, RefusedShape):
                 result.refused.append(RefusedLine(number, found.reason))
                 continue
-            if timestamp == "now":
-                previous = time.time_ns() // 1_000_000
-            else:
-                previous = _event_time(event, previous)
+            own = _now() if timestamp == "now" else _event_time(event)
+            previous = previous if own is None else own
             records.append(NewRecord(found, line, previous, _key(event)))
             result.topics[found] = result.topics.get(found, 0) + 1
         if records:
@@ -120,13 +121,17 @@ def _key_candidates(event: Any) -> Iterator[object]:
         yield event.get("promptEventId")
 
 
-def _event_time(event: Any, otherwise: int) -> int:
-    """The event's own time in ms since 1970, or ``otherwise`` when it has no readable one."""
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _event_time(event: Any) -> int | None:
+    """The event's own time in ms since 1970; None when it has no readable one."""
     stamp = event.get("timestamp") if isinstance(event, dict) else None
     if not isinstance(stamp, str):
-        return otherwise
+        return None
     try:
         moment = msgspec.convert(stamp, datetime)
     except msgspec.ValidationError:
-        return otherwise
-    return otherwise if moment.tzinfo is None else (moment - _EPOCH) // timedelta(milliseconds=1)
+        return None
+    return None if moment.tzinfo is None else (moment - _EPOCH) // timedelta(milliseconds=1)
