@@ -38,7 +38,7 @@ class WorkerSection(Section):
         default=4 << 20, ge=1_024, description="Most bytes of log in a chunk of several events."
     )
     chunk_seconds: float = Field(
-        default=0.1,
+        default=0.2,
         gt=0,
         le=10,
         description="Most work in a chunk, estimated from the chunks before it.",
