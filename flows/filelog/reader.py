@@ -181,8 +181,10 @@ class PartitionReader:
         size = BLOCK
         while True:
             block = os.pread(self._file.fileno(), size, self._end)
-            if b"\n" in block:
-                return block
+            end = block.find(b"\n")
+            if end >= 0:
+                # What else a long line's block holds would stay in memory, in every partition.
+                return block if size == BLOCK else block[: end + 1]
             if len(block) < size:
                 return None
             if size >= MAX_LINE:

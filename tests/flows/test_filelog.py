@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from flows.filelog import (
     remove_consumed,
 )
 from flows.filelog.layout import create_topic, segment_bases, segment_path
+from flows.filelog.reader import BLOCK
 from schemas.log import LogRecord, Partition
 
 TOPIC = "llm.prompts.v1"
@@ -194,6 +196,21 @@ def test_a_reader_follows_across_segments(tmp_path: Path) -> None:
         assert values(read(reader)) == [f"{n:060}".encode()]
     assert len(segment_bases(tmp_path, P0)) > 5
     assert reader.head() is None
+
+
+def test_a_long_line_leaves_no_more_than_itself_in_memory(tmp_path: Path) -> None:
+    long, short = b"x" * (BLOCK + BLOCK // 4), b"y" * 1_000
+    LogWriter(tmp_path).append([record(value) for value in (long, *[short] * 2_000)])
+    reader = PartitionReader(tmp_path, P0)
+    tracemalloc.start()
+    try:
+        taken = reader.take(1, lambda _: True)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 3 * len(long)
+    assert values(taken) == [long]
+    assert values(read(reader)) == [short] * 2_000
 
 
 def test_taking_is_bounded_but_gives_at_least_one(tmp_path: Path) -> None:
