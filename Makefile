@@ -26,10 +26,10 @@ run: install    ## Put the sample's conversations into a memory graph and show t
 	@BIN="$(BIN)" DATA="$(DATA)" deploy/sample/run.sh
 
 test: dev       ## Run the tests (all but the long ones).
-	@$(BIN)/pytest -q -n $(JOBS) -m "not slow"
+	@$(BIN)/pytest -q -n $(JOBS) --dist loadscope -m "not slow"
 
 test-all: dev   ## Run every test, the long ones (kills, fuzzing, 20,000 events) included.
-	@$(BIN)/pytest -q -n $(JOBS)
+	@$(BIN)/pytest -q -n $(JOBS) --dist loadscope
 
 kills: dev      ## Kill the worker 100 times on 20,000 events (KILLS=, SEED=).
 	@KILLS=$${KILLS:-100} $(BIN)/pytest -q -s tests/faults/test_kill.py

@@ -114,7 +114,9 @@ def test_the_summary_says_what_is_stored(expected: Expected, summary: dict[str, 
     assert all(set(counts) <= {"written"} for counts in summary["written"].values())
 
 
-def test_the_graph_hash_is_that_of_the_reference(bench: Bench, expected: Expected) -> None:
+def test_the_graph_hash_is_that_of_the_reference(
+    bench: Bench, summary: dict[str, Any], expected: Expected
+) -> None:
     assert bench.command("graph", "hash").out.split()[0] == expected.graph_hash()
 
 
