@@ -2,8 +2,8 @@
 
 SETTINGS is JSON of the configuration's sections. Prints one JSON object: seconds of CPU and of the
 clock from the built pipeline to the closed stores, and CPU before that; counts of the run. With
-``--follow`` it runs until SIGTERM and tells how long each event took from its log timestamp to the
-last of its confirmations.
+``--follow`` it runs until SIGTERM and tells of each event its log timestamp and how many ms later
+the last of its records was confirmed.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def main(folder: Path, sections: dict[str, Any], *, follow: bool) -> None:
         "texts_encoded": embed.encoded,
     }
     if follow:
-        result["latencies_ms"] = sorted(round(now - at, 1) for at, now in confirmed.values())
+        result["latencies_ms"] = [(at, round(now - at, 1)) for at, now in confirmed.values()]
     json.dump(result, sys.stdout)
 
 

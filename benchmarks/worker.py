@@ -94,6 +94,6 @@ def table(result: dict[str, Any]) -> str:
             f"| {result['events_per_cpu_second']:,} | {wall:.0f} |",
             f"| plain stack (on {plain['events']} of them) | {plain['cpu_us_per_event']:,.0f} "
             f"| {plain['events_per_cpu_second']:,} | {plain['wall_us_per_event']:,.0f} |",
-            f"| **ratio** | **{result['ratio_cpu']}** | | **{result['ratio_wall']}** |",
+            f"| **ratio** | **{result['ratio_cpu']}×** | | **{result['ratio_wall']}×** |",
         ]
     )
