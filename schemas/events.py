@@ -22,6 +22,10 @@ Uuid = Annotated[
 ]
 Moment = Annotated[datetime, Meta(tz=True)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+Identifier = Annotated[str, Meta(max_length=512)]
+"""Identifiers become keys of nodes, whose indexes hold some 8,000 bytes in every graph store."""
+ModelName = Annotated[str, Meta(max_length=256)]
+"""Names of models become tags of points; a tag holds 1,024 bytes of UTF-8."""
 Integer = Annotated[int, Meta(ge=-MAX_INT - 1, le=MAX_INT)]
 Count = Annotated[int, Meta(ge=0, le=MAX_INT)]
 Positive = Annotated[int, Meta(ge=1, le=MAX_INT)]
@@ -57,9 +61,9 @@ class PromptBody(Wire, frozen=True, kw_only=True):
 
 
 class Session(Wire, frozen=True, kw_only=True):
-    id: str
-    user_id: str
-    application_id: str | None = None
+    id: Identifier
+    user_id: Identifier
+    application_id: Identifier | None = None
     purpose: str | None = None
 
 
@@ -74,9 +78,9 @@ class ModelParameters(Wire, frozen=True, kw_only=True):
 
 
 class Model(Wire, frozen=True, kw_only=True):
-    id: str
-    provider: str | None = None
-    version: str | None = None
+    id: ModelName
+    provider: ModelName | None = None
+    version: ModelName | None = None
     parameters: ModelParameters | None = None
 
 
@@ -86,7 +90,7 @@ class Message(Wire, frozen=True, kw_only=True):
 
 
 class Document(Wire, frozen=True, kw_only=True):
-    id: str | None = None
+    id: Identifier | None = None
     content: Text | None = None
     relevance_score: float | None = None
 
@@ -120,7 +124,7 @@ class FunctionCall(Wire, frozen=True, kw_only=True):
 
 
 class ToolCall(Wire, frozen=True, kw_only=True):
-    id: str | None = None
+    id: Identifier | None = None
     type: str | None = None
     function: FunctionCall | None = None
 

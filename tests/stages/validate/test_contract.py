@@ -172,3 +172,35 @@ def test_the_open_enumerations_are_those_of_the_schemas() -> None:
         events.RETRIEVAL_METHODS,
         events.FINISH_REASONS,
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [
+        (("session", "id"), 512),
+        (("session", "userId"), 512),
+        (("session", "applicationId"), 512),
+        (("context", "documents", 0, "id"), 512),
+        (("model", "id"), 256),
+        (("model", "provider"), 256),
+        (("model", "version"), 256),
+    ],
+)
+def test_identifiers_are_bounded_where_the_stores_are(path: tuple[Any, ...], limit: int) -> None:
+    """A longer one would be refused by one store and written by the others."""
+    event: dict[str, Any] = {
+        "eventId": "a3f1c2d4-1111-4222-8333-444455556666",
+        "timestamp": "2026-01-01T12:00:00Z",
+        "prompt": {"text": "hello"},
+        "session": {"id": "s", "userId": "u"},
+        "model": {"id": "m"},
+        "context": {"documents": [{"id": "d"}]},
+    }
+    place: Any = event
+    for name in path[:-1]:
+        place = place[name]
+    for length, code in ((limit, None), (limit + 1, "too_long")):
+        place[path[-1]] = "界" * length
+        check(event, "llm.prompts.v1")
+        verdict = ours(event, "llm.prompts.v1")
+        assert (verdict and verdict[0]) == code
