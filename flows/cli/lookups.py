@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import markup
@@ -19,9 +19,11 @@ from flows.cli.options import (
     existing_database,
     load,
 )
-from flows.cli.output import console, escape, moment, print_json, shorten, table, usd
+from flows.cli.output import cell, console, escape, moment, print_json, shorten, table, usd
 from schemas.failures import UserError
-from schemas.records import RecordId
+
+if TYPE_CHECKING:
+    from sinks.sqlite.timeseries_queries import Usage
 
 show_app = typer.Typer(help="Show a session or a prompt as a conversation.", no_args_is_help=True)
 
@@ -181,14 +183,11 @@ def usage(
     if total and len(rows) > 1:
         shown.add_section()
         empty = [""] * (len(groups) - 1)
-        shown.add_row("all", *empty, *(_cell(v) for v in _figures(total[0])), style="bold")
+        shown.add_row("all", *empty, *(cell(v) for v in _figures(total[0])), style="bold")
     out.print(shown)
 
 
-def _figures(row: object) -> Sequence[object]:
-    from sinks.sqlite.timeseries_queries import Usage
-
-    assert isinstance(row, Usage)
+def _figures(row: Usage) -> Sequence[object]:
     return (
         row.prompts,
         row.responses,
@@ -200,12 +199,6 @@ def _figures(row: object) -> Sequence[object]:
         row.latency_p50_ms,
         row.latency_p95_ms,
     )
-
-
-def _cell(value: object) -> str:
-    from flows.cli.output import cell
-
-    return cell(value)
 
 
 def _labels(**named: str | None) -> str:
@@ -220,6 +213,3 @@ def _marked(snippet: str) -> str:
         out.append(f"[bold yellow]{escape(hit)}[/]" if closed else markup.escape(hit))
         out.append(escape(rest))
     return "".join(out)
-
-
-__all__ = ["RecordId", "search", "show_app", "similar", "usage"]

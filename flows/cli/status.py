@@ -7,8 +7,6 @@ import typer
 from flows.cli.options import AsJson, Config, Data, existing_database, load
 from flows.cli.output import console, print_json, table
 
-_WIDTH = 2
-
 
 def status(as_json: AsJson = False, config: Config = None, data: Data = None) -> None:
     """Show offsets and lag of every partition, every branch's backlog, alerts and what is stuck."""
