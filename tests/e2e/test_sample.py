@@ -19,8 +19,9 @@ from tests.generate import read_log
 from tests.reference import Expected
 
 CHANGES = {
-    "node": "UPDATE graph_node SET properties = json_set(properties, '$.tokens', 1)"
-    " WHERE node = (SELECT max(node) FROM graph_node WHERE label = 'Prompt')",
+    "node": "UPDATE graph_node SET properties = json_set(properties, '$.tokens', 1000001)"
+    " WHERE node = (SELECT max(node) FROM graph_node"
+    " WHERE label = 'Prompt' AND properties IS NOT NULL)",
     "register": "UPDATE graph_node SET registers = json_set(registers, '$.lastSeen[2]', 1)"
     " WHERE node = (SELECT max(node) FROM graph_node WHERE label = 'User')",
     "edge": "DELETE FROM graph_edge WHERE (source, type, target) IN"
