@@ -23,7 +23,7 @@ from flows.cli.output import cell, console, escape, moment, print_json, shorten,
 from schemas.failures import UserError
 
 if TYPE_CHECKING:
-    from sinks.sqlite.timeseries_queries import Usage
+    from schemas.queries import Usage
 
 show_app = typer.Typer(help="Show a session or a prompt as a conversation.", no_args_is_help=True)
 

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from flows.views.stores import Stores
+from schemas.queries import Edge, Node
 from schemas.records import RecordId
-from sinks.sqlite.graph_queries import Edge, Node
 
 Names = Sequence[tuple[str, str]]
 

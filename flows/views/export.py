@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 import msgspec
 
 from schemas.graphhash import graph_hash
-from sinks.sqlite.graph_queries import GraphQueries
+from schemas.queries import GraphQueries
 
 
 def hash_of(graph: GraphQueries) -> str:

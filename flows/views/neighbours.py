@@ -10,8 +10,8 @@ import msgspec
 from flows.views.stores import Stores
 from schemas.failures import UserError
 from schemas.items import Kind
+from schemas.queries import Neighbour
 from schemas.records import RecordId
-from sinks.sqlite.vector_queries import Neighbour
 
 if TYPE_CHECKING:
     from stages.embed import EmbedSettings

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, ClassVar
 
+from schemas.queries import Name
 from schemas.records import GraphRecord, Store
 from sinks.sqlite.base import (
     SqliteSink,
@@ -25,7 +26,6 @@ from sinks.sqlite.graph_registers import merge_stored, to_stored
 from sinks.sqlite.graph_rows import (
     INDEXED,
     GraphRows,
-    Name,
     graph_rows,
     merged_edges,
     merged_registers,

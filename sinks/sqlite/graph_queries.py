@@ -6,42 +6,15 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
-
+from schemas.queries import Direction, Edge, Name, Node, Scalar
 from schemas.records import RecordId, Stamp
 from sinks.sqlite.database import Database
 from sinks.sqlite.errors import translate
 from sinks.sqlite.graph_registers import values
-from sinks.sqlite.graph_rows import INDEXED, Name
+from sinks.sqlite.graph_rows import INDEXED
 from sinks.sqlite.stamps import STAMP, STAMP_COLUMNS, from_json, read_stamp
-
-Direction = Literal["out", "in", "both"]
-Scalar = str | int | float | bool
-
-
-class Node(msgspec.Struct, frozen=True):
-    """``properties``: those of the owning record and the registers together.
-
-    ``owner`` is None for shared nodes; a ``placeholder`` is an end of an edge of which no record
-    has told anything yet.
-    """
-
-    label: str
-    key: str
-    properties: dict[str, Any]
-    owner: RecordId | None = None
-    placeholder: bool = False
-
-
-class Edge(msgspec.Struct, frozen=True):
-    type: str
-    source: Name
-    target: Name
-    properties: dict[str, Any]
-    owned: bool = False
-
 
 _NODE = """
 SELECT n.label, n.key, n.properties, n.registers, o.kind, o.id

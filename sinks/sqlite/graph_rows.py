@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any, NamedTuple
 
+from schemas.queries import Name
 from schemas.records import GraphRecord, NodeWrite
 from sinks.sqlite.graph_registers import Registers, check, merge
 from sinks.sqlite.stamps import Refusal, check_numbers, check_size, measured, stamp_row, to_json
-
-Name = tuple[str, str]
-"""Label and key of a node."""
 
 INDEXED = {
     "textHash": "text_hash",

@@ -5,31 +5,14 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-import msgspec
-
 from schemas.items import Kind
+from schemas.queries import Hit
 from schemas.records import RecordId
 from sinks.sqlite.database import Database
 from sinks.sqlite.search_terms import Terms, terms
 from sinks.sqlite.stamps import from_json
 
 _AROUND = 60
-
-
-class Hit(msgspec.Struct, frozen=True):
-    """A document that was found. ``score``: bm25, greater is better, 0 where only literal words
-    were asked for. ``snippet``: the best part of the text, or all of it, with what matched marked.
-    """
-
-    id: RecordId
-    score: float
-    time: int
-    tenant: str | None
-    user: str | None
-    session: str | None
-    model: str | None
-    snippet: str
-    fields: dict[str, Any]
 
 
 class SearchQueries:

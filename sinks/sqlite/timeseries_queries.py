@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
-
+from schemas.queries import Dimension, Usage
 from sinks.sqlite.database import Database
 from sinks.sqlite.snapshot import snapshot
 from sinks.sqlite.timeseries import COUNTS
 
-Dimension = Literal["tenant", "model", "user", "day", "provider", "purpose", "status"]
 _EPOCH = date(1970, 1, 1)
 _COUNTED = {
     "priced": "cost_status = 'priced'",
@@ -27,37 +25,6 @@ _LATENCIES = ("latency_ms", "ttft_ms")
 _PERCENTILES = (50, 95)
 # Halves of the sum: 64 bits overflow at nine million dollars.
 _LOW = 1_000_000
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """One group. ``key`` has a value for each asked dimension, in that order (``day`` in ISO).
-
-    Tokens, money and latency are those of responses, as billed; prompts only count. Money is an
-    exact sum in 10⁻¹² USD of the priced responses; ``lacking`` are those whose price the registry
-    still owes. A percentile is the nearest rank: the least
-    latency that so many in a hundred do not exceed; None where nothing was measured.
-    """
-
-    key: tuple[str | None, ...]
-    prompts: int
-    responses: int
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cached_tokens: int
-    cache_write_tokens: int
-    reasoning_tokens: int
-    cost_pico_usd: int
-    priced: int
-    unpriced: int
-    inconsistent: int
-    lacking: int
-    errors: int
-    orphans: int
-    latency_p50_ms: int | None
-    latency_p95_ms: int | None
-    ttft_p50_ms: int | None
-    ttft_p95_ms: int | None
 
 
 class UsageQueries:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from schemas.items import Kind
+from schemas.queries import Neighbour
 from schemas.records import RecordId
 from sinks.sqlite.database import Database
 from sinks.sqlite.snapshot import snapshot
@@ -20,18 +20,6 @@ _CHUNK = 256
 """Rows at a time: small enough for the processor's caches (4,096 take three times as long)."""
 _SPARE = 64
 """Candidates beyond k, so that (kind, id) can decide between texts that are stored repeatedly."""
-
-
-class Neighbour(msgspec.Struct, frozen=True):
-    """A stored text near the asked one; ``score`` is the cosine of the two vectors."""
-
-    id: RecordId
-    score: float
-    time: int
-    tenant: str | None
-    user: str | None
-    text_hash: str
-    metadata: dict[str, Any]
 
 
 class VectorQueries:

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.graphhash import graph_hash
+from schemas.queries import Edge
 from schemas.records import EdgeWrite, GraphRecord, NodeWrite, RecordId, Register
 from sinks.sqlite.database import Database
 from sinks.sqlite.graph import SWEPT, GraphSink
-from sinks.sqlite.graph_queries import Edge, GraphQueries
+from sinks.sqlite.graph_queries import GraphQueries
 from tests.conformance.records import stamp
 
 _COUNTER = itertools.count()
