@@ -15,7 +15,8 @@ from flows.control import Control
 from schemas.chunk import Chunk
 from schemas.failures import Rejected
 from schemas.log import Origin
-from schemas.ports import Claims, Damaged, DeadLetters, Parking, Refused, Result, Sink, Unavailable
+from schemas.ports import Claims, Damaged, Result, Sink, Unavailable
+from schemas.queues import DeadLetters, Parking, Refused
 from schemas.records import Mutation, Record, RecordId, Store
 
 BACKOFF = (1.0, 2.0, 4.0)

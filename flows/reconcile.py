@@ -10,7 +10,8 @@ from flows.delivery import write
 from flows.keys import load_keys
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
-from schemas.ports import Parked, Refused, Result
+from schemas.ports import Result
+from schemas.queues import Parked, Refused
 from schemas.records import STORES, Store
 
 BATCH = 500

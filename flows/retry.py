@@ -26,7 +26,8 @@ from schemas.chunk import Chunk
 from schemas.failures import Rejected, UserError
 from schemas.items import PromptSide
 from schemas.log import LogRecord, Original, Partition
-from schemas.ports import DeadLetter, Refused, Waiting
+from schemas.ports import Waiting
+from schemas.queues import DeadLetter, Refused
 from schemas.records import Mutation, RecordId
 from sinks.sqlite.deadletters import SqliteDeadLetters
 

@@ -7,7 +7,6 @@ from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
-from schemas.failures import Rejected
 from schemas.items import Embedded, ModelFacts, PromptSide, UserFacts
 from schemas.log import Origin
 from schemas.records import Record, RecordId, Stamp, Store
@@ -101,6 +100,11 @@ class Claims(Protocol):
         """Forgets claims, each only if it is held by these coordinates."""
         ...
 
+    def flush(self) -> None:
+        """Waits until everything so far is committed. Raises Unavailable where something since the
+        last flush was lost: the log has to be read again."""
+        ...
+
 
 class Waiting(msgspec.Struct, frozen=True):
     """A response in the join store. ``orphan``: the fact that its prompt did not come in time."""
@@ -136,6 +140,19 @@ class Joins(Protocol):
 
     def expire(self, before: int, /) -> None:
         """Drops rows whose log time lies before ``before``: the table's bound."""
+        ...
+
+    def seal(self) -> int:
+        """A mark of what :meth:`overdue` answered so far, to be confirmed when it is written."""
+        ...
+
+    def confirm(self, mark: int, /) -> None:
+        """What followed from the orphans answered up to ``mark`` is written. Until then, the next
+        run answers them again: the orphan fact outlives a crash. Does not wait."""
+        ...
+
+    def flush(self) -> None:
+        """As :meth:`Claims.flush`."""
         ...
 
 
@@ -203,70 +220,3 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str], /) -> Sequence[bytes]:
         """Unit vectors as little-endian float32. A vector is a function of its text alone."""
         ...
-
-
-class DeadLetter(msgspec.Struct, frozen=True):
-    """A dead letter as it is listed: no payload. ``sequence`` orders them; ``kind`` is ``event``
-    (original bytes, sealed) or ``record`` (a screened record that ``store`` refused)."""
-
-    sequence: int
-    kind: str
-    stage: str
-    code: str
-    path: str
-    expected: str
-    origin: Origin
-    event_id: str | None = None
-    store: str | None = None
-    retries: int = 0
-    resolved: str | None = None
-    event_kind: str | None = None
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """A record that a store will never take."""
-
-    store: Store
-    record: Record
-    code: str
-
-
-class DeadLetters(Protocol):
-    """The dead-letter queue. Keyed by coordinates (and store): putting one again changes nothing
-    but its code."""
-
-    def put(self, letters: Sequence[Rejected | Refused], /) -> None:
-        """Durable when it returns. Raises Unavailable."""
-        ...
-
-
-class Parked(msgspec.Struct, frozen=True):
-    sequence: int
-    store: Store
-    record: Record
-    code: str
-    attempts: int
-
-
-class Parking(Protocol):
-    """The reconciliation queues, one per store."""
-
-    @property
-    def outages(self) -> frozenset[str]:
-        """Codes of a store's failures that say that these queues are out of order as well: they
-        share a file. What failed so is no fault of the store's, and waits for the file."""
-        ...
-
-    def park(self, store: Store, records: Sequence[tuple[Record, str]], /) -> None:
-        """Durable when it returns. Each record with the code of what failed. Raises Unavailable."""
-        ...
-
-    def take(self, store: Store, limit: int, /) -> Sequence[Parked]:
-        """The oldest, left in the queue."""
-        ...
-
-    def settle(self, done: Sequence[Parked], /) -> None:
-        """Removes what was written (or refused for good, and is now a dead letter)."""
-        ...
-
-    def backlog(self) -> Mapping[Store, int]: ...

@@ -67,7 +67,7 @@ def show_letter(
 ) -> None:
     """Show one dead letter; what was sent stays sealed unless --payload asks for it."""
     from flows.stores import opened_letters
-    from schemas.ports import Refused
+    from schemas.queues import Refused
 
     settings = load(config, data)
     existing_database(settings)

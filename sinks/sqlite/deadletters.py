@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.failures import Rejected
 from schemas.log import Origin, Original
-from schemas.ports import DeadLetter, Refused
+from schemas.queues import DeadLetter, Refused
 from schemas.records import Store
 from sinks.seal import Seal
 from sinks.sqlite.database import Database
@@ -59,7 +59,7 @@ _originals = msgspec.msgpack.Decoder(tuple[bytes | None, tuple[tuple[str, bytes]
 
 
 class SqliteDeadLetters:
-    """:class:`schemas.ports.DeadLetters`, keyed by coordinates and, for a refused record, store.
+    """:class:`schemas.queues.DeadLetters`, keyed by coordinates and, for a refused record, store.
 
     Putting a letter again keeps its sequence, payload and retries, takes the new code and opens
     it again if it was resolved; a refused record of a greater version replaces the older one as a
@@ -71,7 +71,7 @@ class SqliteDeadLetters:
         self._seal = Seal(key)
 
     def put(self, letters: Sequence[Rejected | Refused], /) -> None:
-        """See :meth:`schemas.ports.DeadLetters.put`."""
+        """See :meth:`schemas.queues.DeadLetters.put`."""
         self.submit(letters).result()
 
     def submit(self, letters: Sequence[Rejected | Refused], /) -> Future[None]:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
-from schemas.ports import Parked
+from schemas.queues import Parked
 from schemas.records import STORES, Record, Store
 from sinks.sqlite.database import Database
 from sinks.sqlite.errors import FILE_CODES
@@ -29,9 +29,9 @@ _BACKLOG = "SELECT store, count(*) FROM parking GROUP BY store"
 
 
 class SqliteParking:
-    """:class:`schemas.ports.Parking`, keyed by store and record: of an id only the greatest version
-    waits. A version that replaces another stands at the end, so that settling the one that was
-    taken does not take the new one away."""
+    """:class:`schemas.queues.Parking`, keyed by store and record: of an id only the greatest
+    version waits. A version that replaces another stands at the end, so that settling the one that
+    was taken does not take the new one away."""
 
     outages = FILE_CODES
 
@@ -39,7 +39,7 @@ class SqliteParking:
         self._database = database
 
     def park(self, store: Store, records: Sequence[tuple[Record, str]], /) -> None:
-        """See :meth:`schemas.ports.Parking.park`."""
+        """See :meth:`schemas.queues.Parking.park`."""
         self.submit(store, records).result()
 
     def submit(self, store: Store, records: Sequence[tuple[Record, str]], /) -> Future[None]:
@@ -61,7 +61,7 @@ class SqliteParking:
         ]
 
     def settle(self, done: Sequence[Parked], /) -> None:
-        """See :meth:`schemas.ports.Parking.settle`. Durable when it returns."""
+        """See :meth:`schemas.queues.Parking.settle`. Durable when it returns."""
         self._many(_SETTLE, [(parked.sequence,) for parked in done]).result()
 
     def failed(self, tried: Sequence[tuple[Parked, str]], /) -> None:

@@ -14,7 +14,8 @@ from flows.control import Control
 from flows.delivery import DeliverySettings, LetterWriter, StoreWriter
 from schemas.failures import Rejected
 from schemas.log import Origin
-from schemas.ports import WRITTEN, Damaged, Refused, Result, Unavailable
+from schemas.ports import WRITTEN, Damaged, Result, Unavailable
+from schemas.queues import Refused
 from schemas.records import PointRecord, RecordId, Stamp
 
 ORIGIN = Origin("llm.prompts.v1", 0, 7, 1)

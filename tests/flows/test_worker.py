@@ -26,7 +26,7 @@ from flows.sampling import read_health
 from flows.settings import Settings, load_settings
 from flows.stats import RunSummary
 from flows.stores import Stores, open_stores
-from schemas.ports import DeadLetter
+from schemas.queues import DeadLetter
 from schemas.records import RecordId
 from sinks.sqlite.graph_queries import GraphQueries
 from tests.flows import tiny

@@ -9,7 +9,8 @@ import pytest
 
 from schemas.failures import Detail, Rejected
 from schemas.log import Origin, Original
-from schemas.ports import Refused, Unavailable
+from schemas.ports import Unavailable
+from schemas.queues import Refused
 from schemas.records import STORES, Store
 from sinks.seal import Tampered
 from sinks.sqlite.database import Database

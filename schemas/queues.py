@@ -1,0 +1,149 @@
+"""The protocols of the queues: what was rejected, what a store owes, what an event still lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from schemas.failures import Rejected
+from schemas.items import Embedded, PromptSide
+from schemas.log import Origin, Original
+from schemas.records import Record, Store
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A dead letter as it is listed: no payload. ``sequence`` orders them; ``kind`` is ``event``
+    (original bytes, sealed) or ``record`` (a screened record that ``store`` refused)."""
+
+    sequence: int
+    kind: str
+    stage: str
+    code: str
+    path: str
+    expected: str
+    origin: Origin
+    event_id: str | None = None
+    store: str | None = None
+    retries: int = 0
+    resolved: str | None = None
+    event_kind: str | None = None
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A record that a store will never take."""
+
+    store: Store
+    record: Record
+    code: str
+
+
+class DeadLetters(Protocol):
+    """The dead-letter queue. Keyed by coordinates (and store): putting one again changes nothing
+    but its code. Each call raises Unavailable."""
+
+    def put(self, letters: Sequence[Rejected | Refused], /) -> None:
+        """Durable when it returns."""
+        ...
+
+    def list(
+        self,
+        *,
+        code: str | None = None,
+        stage: str | None = None,
+        topic: str | None = None,
+        resolved: bool | None = False,
+        after: int = 0,
+        limit: int = 100,
+    ) -> Sequence[DeadLetter]:
+        """Up to ``limit`` letters behind sequence ``after`` that meet every filter given, in order.
+        ``resolved`` None: open and resolved ones."""
+        ...
+
+    def get(self, sequence: int, /) -> DeadLetter | None:
+        """The letter of this sequence."""
+        ...
+
+    def find(self, origin: Origin, store: Store | None = None, /) -> DeadLetter | None:
+        """The letter of these coordinates (the log timestamp does not count)."""
+        ...
+
+    def open(self, sequence: int, /) -> Original | Refused | None:
+        """What is sealed in it: the bytes as they came, or the refused record; None where there is
+        no such letter or it came without an original. Raises :class:`sinks.seal.Tampered`."""
+        ...
+
+    def retried(self, sequence: int, code: str, /) -> None:
+        """Counts a retry that was rejected again, with its code."""
+        ...
+
+    def resolve(self, sequence: int, outcome: str, /) -> None:
+        """Closes a letter (``written``, ``duplicate``, ``discarded``, …)."""
+        ...
+
+    def outcomes(self, sequence: int, /) -> Sequence[tuple[bool, str]]:
+        """What became of it, oldest first: (is a resolution, code or outcome)."""
+        ...
+
+    def counts(self, *, resolved: bool = False) -> Mapping[str, int]:
+        """How many letters are open (or resolved), by code."""
+        ...
+
+    def count(self, *, resolved: bool = False) -> int:
+        """How many letters are open (or resolved)."""
+        ...
+
+
+class Parked(msgspec.Struct, frozen=True):
+    sequence: int
+    store: Store
+    record: Record
+    code: str
+    attempts: int
+
+
+class Parking(Protocol):
+    """The reconciliation queues, one per store."""
+
+    @property
+    def outages(self) -> frozenset[str]:
+        """Codes of a store's failures that say that these queues are out of order as well: they
+        share a file. What failed so is no fault of the store's, and waits for the file."""
+        ...
+
+    def park(self, store: Store, records: Sequence[tuple[Record, str]], /) -> None:
+        """Durable when it returns. Each record with the code of what failed. Raises Unavailable."""
+        ...
+
+    def backlog(self) -> Mapping[Store, int]: ...
+
+
+Lack = Literal["embedding", "directory", "registry"]
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A wish to complete an event that went on without something that did not answer.
+
+    ``item`` is the screened event with what it has (no original bytes); ``side`` and ``orphan`` are
+    what was known of a response's prompt, so that nothing rests on the join store. ``lacks`` is
+    not empty. ``log_time`` is the watermark when it went on.
+    """
+
+    item: Embedded
+    lacks: tuple[Lack, ...]
+    side: PromptSide | None = None
+    orphan: bool = False
+    log_time: int = 0
+
+
+class Requests(Protocol):
+    """The enrichment queue: one request per event and set of lacks; a later one replaces it."""
+
+    def put(self, requests: Sequence[Request], /) -> None:
+        """Durable when it returns. Raises Unavailable."""
+        ...
+
+    def backlog(self) -> int:
+        """How many wait."""
+        ...

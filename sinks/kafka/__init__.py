@@ -1,0 +1,1 @@
+"""Dead letters, parked records and enrichment requests in Kafka topics."""

@@ -1,0 +1,18 @@
+"""The ``[pinecone]`` section of the configuration."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class PineconeSettings(BaseModel):
+    """The index that the vectors are in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(
+        default="", description="Address of the index, as its page or describe_index shows it."
+    )
+    api_key: SecretStr = Field(default=SecretStr(""), description="The API key.")
+    dimensions: int = Field(default=384, ge=1, le=20_000, description="Dimensions of the index.")
+    timeout_seconds: float = Field(default=5.0, gt=0, le=300, description="Time for one call.")

@@ -1,0 +1,1 @@
+"""Claims, joins and caches in Redis."""
