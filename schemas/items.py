@@ -21,6 +21,8 @@ ScreenedJson = NewType("ScreenedJson", bytes)
 WITHHELD = Screened("[WITHHELD]")
 EMPTY = Screened("")
 Kind = Literal["prompt", "response", "session"]
+Lack = Literal["embedding", "directory", "registry"]
+"""What may be missing for a while: its service did not answer, or it is filled in later."""
 
 
 class Decoded(msgspec.Struct, frozen=True):
@@ -283,7 +285,8 @@ class Enriched(msgspec.Struct, frozen=True):
     did not come within the configured log time). ``version`` counts the facts known; a later
     version rewrites an earlier one. ``session``, ``model`` and ``user`` are the joined ones;
     ``own_user`` and ``own_registry`` are what the event's own session and model resolved to (None:
-    it names none, or unknown). ``lacking`` names what did not answer: directory, registry.
+    it names none, or unknown). ``lacking`` names what did not answer: embedding, directory,
+    registry. ``side`` and ``orphan`` are what the join store answered of a response's prompt.
     """
 
     event: ScreenedEvent
@@ -299,4 +302,21 @@ class Enriched(msgspec.Struct, frozen=True):
     original: Original | None = None
     own_user: UserFacts | None = None
     own_registry: ModelFacts | None = None
-    lacking: tuple[str, ...] = ()
+    lacking: tuple[Lack, ...] = ()
+    side: PromptSide | None = None
+    orphan: bool = False
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A wish to complete an event that went on without something that did not answer.
+
+    ``item`` is the screened event with what it has (no original bytes); ``side`` and ``orphan`` are
+    what was known of a response's prompt, so that nothing rests on the join store. ``lacks`` is
+    not empty. ``log_time`` is the watermark when it went on.
+    """
+
+    item: Embedded
+    lacks: tuple[Lack, ...]
+    side: PromptSide | None = None
+    orphan: bool = False
+    log_time: int = 0

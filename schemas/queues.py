@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from schemas.failures import Rejected
-from schemas.items import Embedded, PromptSide
+from schemas.items import Lack as Lack
+from schemas.items import Request as Request
 from schemas.log import Origin, Original
 from schemas.records import Record, Store
 
@@ -119,26 +120,17 @@ class Parking(Protocol):
     def backlog(self) -> Mapping[Store, int]: ...
 
 
-Lack = Literal["embedding", "directory", "registry"]
+class Queued(msgspec.Struct, frozen=True):
+    """A request in its queue. ``sequence`` orders them; ``attempts`` failed so far."""
 
-
-class Request(msgspec.Struct, frozen=True):
-    """A wish to complete an event that went on without something that did not answer.
-
-    ``item`` is the screened event with what it has (no original bytes); ``side`` and ``orphan`` are
-    what was known of a response's prompt, so that nothing rests on the join store. ``lacks`` is
-    not empty. ``log_time`` is the watermark when it went on.
-    """
-
-    item: Embedded
-    lacks: tuple[Lack, ...]
-    side: PromptSide | None = None
-    orphan: bool = False
-    log_time: int = 0
+    sequence: int
+    request: Request
+    attempts: int = 0
 
 
 class Requests(Protocol):
-    """The enrichment queue: one request per event and set of lacks; a later one replaces it."""
+    """The enrichment queue. Of an event the request that knows most of its prompt is enough, and of
+    equal ones the latest."""
 
     def put(self, requests: Sequence[Request], /) -> None:
         """Durable when it returns. Raises Unavailable."""
@@ -146,4 +138,21 @@ class Requests(Protocol):
 
     def backlog(self) -> int:
         """How many wait."""
+        ...
+
+
+class RequestQueue(Requests, Protocol):
+    """The enrichment queue as its one reader sees it. Each call raises Unavailable."""
+
+    def take(self, limit: int, /, after: int = 0) -> Sequence[Queued]:
+        """Up to ``limit`` of the oldest behind sequence ``after``, left in the queue."""
+        ...
+
+    def settle(self, done: Sequence[Queued], /) -> None:
+        """Removes what is written everywhere. Durable when it returns. What replaced one of them
+        meanwhile stays."""
+        ...
+
+    def failed(self, tried: Sequence[Queued], /) -> None:
+        """Counts an attempt that left something lacking."""
         ...

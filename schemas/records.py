@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from schemas.items import Kind, Screened, ScreenedEvent
+from schemas.items import Kind, Request, Screened, ScreenedEvent
 from schemas.log import Origin
 
 Store = Literal["graph", "vector", "timeseries", "search"]
@@ -130,7 +130,10 @@ Record = GraphRecord | VectorRecord | PointRecord | DocumentRecord
 
 
 class Mutation(msgspec.Struct, frozen=True, gc=False):
-    """All that one event (or a later completion of it) writes. None: that store gets nothing."""
+    """All that one event (or a later completion of it) writes. None: that store gets nothing.
+
+    ``request``: something is lacking that the enrichment fills in later.
+    """
 
     event: ScreenedEvent
     state: str
@@ -138,6 +141,7 @@ class Mutation(msgspec.Struct, frozen=True, gc=False):
     document: DocumentRecord
     vector: VectorRecord | None = None
     point: PointRecord | None = None
+    request: Request | None = None
 
 
 def compose(*parts: str | None) -> str:
