@@ -42,6 +42,7 @@ class BarrierPart(StatefulSinkPartition[Item, None], Generic[Item]):
             while not self._room.acquire(timeout=0.1):
                 if self._control.failed:
                     return
+                _beat(self._control)
             self._pending = [f for f in self._pending if not f.done()]
             self._pending.append(self._pool.submit(self._write, value))
 
@@ -59,10 +60,17 @@ class BarrierPart(StatefulSinkPartition[Item, None], Generic[Item]):
         for future in pending:
             while not future.done() and not self._control.failed:
                 _wait_for(future, 0.1)
+                _beat(self._control)
         # A failure is in the control by now: the source asks it before it commits anything.
 
     def close(self) -> None:
         self._pool.shutdown(wait=not self._control.failed, cancel_futures=True)
+
+
+def _beat(control: Control) -> None:
+    """Waiting for what is known not to work is alive; waiting for nothing known is not."""
+    if control.blocking:
+        control.beat()
 
 
 def _wait_for(future: Future[None], seconds: float) -> None:

@@ -6,13 +6,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
+Circuit = Literal["closed", "open", "half-open"]
+"""Calls pass, none does, or one is trying."""
+
 
 class BreakerSettings(msgspec.Struct, frozen=True):
-    """Opens when ``share`` of the last ``calls`` calls failed or took longer than ``timeout``
-    seconds; lets one call through again after ``recovery`` seconds."""
+    """Opens when ``share`` of the last ``calls`` calls (of at least ``least``) failed or took
+    longer than ``timeout`` seconds; lets one call through again after ``recovery`` seconds."""
 
     share: float = 0.5
     calls: int = 10
@@ -22,7 +26,12 @@ class BreakerSettings(msgspec.Struct, frozen=True):
 
 
 class Breaker:
-    """Safe to use from several threads. ``clock`` is monotonic seconds."""
+    """Safe to use from several threads. ``clock`` is monotonic seconds.
+
+    A slow success counts as a failure: a store that takes so long holds up the others. A failure
+    that took all its time counts twice, because everybody has waited for it. A pause of the whole
+    process makes only the calls under way look slow, which are fewer than ``least``.
+    """
 
     def __init__(
         self, settings: BreakerSettings, clock: Callable[[], float] = time.monotonic
@@ -45,19 +54,26 @@ class Breaker:
             return True
 
     def report(self, ok: bool, seconds: float) -> None:
-        """What became of a call. A slow success counts as a failure."""
-        good = ok and seconds <= self._settings.timeout
+        """What became of a call."""
+        slow = seconds > self._settings.timeout
+        good = ok and not slow
         with self._lock:
             if self._probing:
                 self._probing = False
                 self._results.clear()
                 self._opened = None if good else self._clock()
                 return
-            self._results.append(good)
+            self._results.extend([good] * (2 if slow and not ok else 1))
             failed = self._results.count(False)
             enough = len(self._results) >= self._settings.least
-            if enough and failed >= self._settings.share * len(self._results):
+            if enough and not good and failed >= self._settings.share * len(self._results):
                 self._opened = self._clock()
+
+    @property
+    def closed(self) -> bool:
+        """Whether calls pass freely."""
+        with self._lock:
+            return self._opened is None
 
     def forgo(self) -> None:
         """A call that was made says nothing of the store."""
@@ -65,8 +81,8 @@ class Breaker:
             self._probing = False
 
     @property
-    def state(self) -> str:
-        """``closed`` (calls pass), ``open`` or ``half-open`` (one call is trying)."""
+    def state(self) -> Circuit:
+        """See :data:`Circuit`."""
         with self._lock:
             if self._opened is None:
                 return "closed"

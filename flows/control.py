@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from bytewax.inputs import AbortExecution
+
+from flows.breaker import Circuit
 
 
 class Control:
@@ -15,14 +18,18 @@ class Control:
 
     ``spent``: seconds in stages since the source last asked. ``emitted``: items that came of an
     empty chunk. ``dirty``: something that a stage had written was lost; read again from what is
-    committed.
+    committed. ``assigned``: how many partitions the source reads; None until it knows.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._stop = threading.Event()
         self._failed = threading.Event()
         self._quiet = quiet
-        self._troubles: dict[str, str] = {}
+        self._blocking: dict[str, str] = {}
+        self._degraded: dict[str, str] = {}
+        self._circuits: dict[str, Circuit] = {}
+        self._beat: float | None = None
+        self.assigned: int | None = None
         self.failure: BaseException | None = None
         self.spent = 0.0
         self.emitted = 0
@@ -47,25 +54,58 @@ class Control:
         return self._failed.is_set()
 
     def check(self) -> None:
-        """Raises when some part has failed. Quiet: the owner asks for the failure itself."""
+        """Raises when some part has failed. Quiet: the owner asks for the failure itself. The
+        source calls it at every turn of the main loop, so it is a :meth:`beat` as well."""
+        self.beat()
         if not self._failed.is_set():
             return
         if self._quiet or self.failure is None:
             raise AbortExecution
         raise self.failure
 
+    def beat(self) -> None:
+        """The main loop is alive: it turns, or waits for something that it knows does not work."""
+        self._beat = time.monotonic()
+
+    @property
+    def silent(self) -> float | None:
+        """Seconds since the last beat; None before the first."""
+        return None if self._beat is None else time.monotonic() - self._beat
+
     def wait(self, seconds: float) -> bool:
         """Waits, less when some part fails meanwhile; answers whether one has."""
         return self._failed.wait(seconds)
 
     def trouble(self, what: str, code: str | None) -> None:
-        """Notes that something does not work now (``code`` None: it works again)."""
-        if code is None:
-            self._troubles.pop(what, None)
-        else:
-            self._troubles[what] = code
+        """Notes that nothing is read because of ``what`` (``code`` None: it works again)."""
+        _note(self._blocking, what, code)
+
+    def degrade(self, what: str, code: str | None) -> None:
+        """Notes that ``what`` does not work and the work goes on without it."""
+        _note(self._degraded, what, code)
+
+    def circuit(self, store: str, state: Circuit) -> None:
+        """Notes the state of a store's breaker."""
+        self._circuits[store] = state
+
+    @property
+    def blocking(self) -> dict[str, str]:
+        """What reading waits for, with the code of why."""
+        return dict(self._blocking)
 
     @property
     def troubles(self) -> dict[str, str]:
         """What does not work at the moment, with the code of why."""
-        return dict(self._troubles)
+        return {**self._degraded, **self._blocking}
+
+    @property
+    def circuits(self) -> dict[str, Circuit]:
+        """The state of each store's breaker, as far as it was asked."""
+        return dict(self._circuits)
+
+
+def _note(notes: dict[str, str], what: str, code: str | None) -> None:
+    if code is None:
+        notes.pop(what, None)
+    else:
+        notes[what] = code

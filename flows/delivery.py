@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ from schemas.records import Mutation, Record, RecordId, Store
 
 BACKOFF = (1.0, 2.0, 4.0)
 JITTER = 0.2
+TRIAL = 20
+"""Records of the one call that an open breaker lets through."""
 BEFORE_CLAIM = frozenset({"validate", "dedupe"})
 """Stages whose rejections hold no claim."""
 
@@ -54,7 +57,12 @@ class StoreWriter:
     """Writes the records of one store: retried within the deadline, then parked; what the store
     refuses for good becomes a dead letter. While neither the store nor its queue can be written it
     does not return, so the worker reads no further. A fault of the file that both are in is waited
-    for, not parked: it is over for both at once."""
+    for, not parked: it is over for both at once.
+
+    A store is found down or up again beside the barrier: once its breaker is open, its records are
+    parked at once, and the call that tries it goes on in a thread of its own with records that are
+    parked already. So a store that hangs costs the others the deadline once, not every half minute.
+    """
 
     def __init__(
         self,
@@ -76,6 +84,9 @@ class StoreWriter:
         self._control = control
         self._observer = observer
         self._settings = settings
+        self._quiet_until = 0.0
+        """When a store that answered with Retry-After may be called again (monotonic)."""
+        self._circuit()
 
     def __call__(self, chunk: Chunk[Mutation]) -> None:
         records = [r for m in chunk.items if (r := self._select(m)) is not None]
@@ -104,28 +115,54 @@ class StoreWriter:
                 forced = True
                 self._control.wait(0.5)
             else:
-                codes = sorted({code for _, code in pending})
-                _log.warning("parked", store=self.name, records=len(pending), codes=codes)
-                self._observer.written(self._store, "parked", len(pending))
-                break
+                self._parked(pending)
+                return
         if not pending:
             self._control.trouble(self.name, None)
+            self._control.degrade(self.name, None)
+
+    def _parked(self, pending: Failed) -> None:
+        codes = sorted({code for _, code in pending})
+        _log.warning("parked", store=self.name, records=len(pending), codes=codes)
+        self._observer.written(self._store, "parked", len(pending))
+        self._control.trouble(self.name, None)
+        self._control.degrade(self.name, codes[0])
+        if not self.breaker.closed and self.breaker.admit():
+            trial = [record for record, _ in pending[:TRIAL]]
+            threading.Thread(
+                target=self._trial, args=(trial,), name=f"trial-{self.name}", daemon=True
+            ).start()
+        self._circuit()
+
+    def _trial(self, records: Sequence[Record]) -> None:
+        """Tries a store that was down. What becomes of the records is up to reconciliation: they
+        are parked, and a second write of them changes nothing."""
+        before = time.monotonic()
+        try:
+            results = write(self._sink, records)
+        except Damaged as error:
+            self._control.fail(error)
+            return
+        ok = all(result.status != "unavailable" for result in results)
+        self.breaker.report(ok, time.monotonic() - before)
+        if ok:
+            _log.info("store_is_back", store=self.name)
+            self._control.degrade(self.name, None)
+        self._circuit()
 
     def _try(self, pending: Failed, forced: bool) -> Failed:
         """Tries until the deadline; answers what could not be written, with the codes of why."""
         started = time.monotonic()
         attempt = 0
         while not self._control.failed:
-            if not forced and not self.breaker.admit():
+            if not forced and not self.breaker.closed:
                 return [(record, code or "circuit_open") for record, code in pending]
-            before = time.monotonic()
-            pending = self.attempt([record for record, _ in pending])
-            seconds = time.monotonic() - before
-            self._observer.write_took(self._store, seconds)
-            if any(code in self._parking.outages for _, code in pending):
-                self.breaker.forgo()
-            elif not forced:
-                self.breaker.report(not pending, seconds)
+            rest = self._quiet_until - time.monotonic()
+            if rest > 0 and not forced:
+                if time.monotonic() - started + rest > self._settings.deadline:
+                    return [(record, code or "asked_to_wait") for record, code in pending]
+                self._control.wait(rest)
+            pending = self._attempt([record for record, _ in pending], forced)
             if not pending or forced or attempt == len(self._settings.backoff):
                 return pending
             # Jitter only spreads retries in time; nothing is decided by it.
@@ -136,9 +173,24 @@ class StoreWriter:
             attempt += 1
         return pending
 
-    def attempt(self, records: Sequence[Record]) -> Failed:
+    def _attempt(self, records: Sequence[Record], forced: bool) -> Failed:
         """Writes once and handles what was refused; answers the records to try again."""
+        before = time.monotonic()
         results = write(self._sink, records)
+        seconds = time.monotonic() - before
+        self._observer.write_took(self._store, seconds)
+        failed = [result for result in results if result.status == "unavailable"]
+        if any(result.code in self._parking.outages for result in failed):
+            self.breaker.forgo()
+        elif not forced:
+            self.breaker.report(not failed, seconds)
+            self._circuit()
+        asked = max((result.retry_after or 0.0 for result in failed), default=0.0)
+        if asked:
+            self._quiet_until = max(self._quiet_until, time.monotonic() + asked)
+        return self._sort(records, results)
+
+    def _sort(self, records: Sequence[Record], results: Sequence[Result]) -> Failed:
         again: Failed = []
         refused: list[Refused] = []
         counts: dict[str, int] = {}
@@ -155,6 +207,9 @@ class StoreWriter:
             self._observer.written(self._store, status, count)
         return again
 
+    def _circuit(self) -> None:
+        self._control.circuit(self.name, self.breaker.state)
+
 
 def write(sink: Sink[Any], records: Sequence[Record]) -> Sequence[Result]:
     """Writes, with a result for each record whatever the store raises; only Damaged passes.
@@ -168,7 +223,7 @@ def write(sink: Sink[Any], records: Sequence[Record]) -> Sequence[Result]:
     except Damaged:
         raise
     except Unavailable as error:
-        return [Result("unavailable", error.code)] * len(records)
+        return [Result("unavailable", error.code, error.retry_after)] * len(records)
     except Exception as error:
         _log.warning("isolating", store=sink.store, error=type(error).__name__)
     results = [_write_one(sink, record) for record in records]
@@ -183,7 +238,7 @@ def _write_one(sink: Sink[Any], record: Record) -> Result:
     except Damaged:
         raise
     except Unavailable as error:
-        return Result("unavailable", error.code)
+        return Result("unavailable", error.code, error.retry_after)
     except Exception:
         return Result("rejected", "internal_error")
 

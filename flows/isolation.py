@@ -111,12 +111,15 @@ class Guard(Generic[In, Out]):
     def _waiting(self, chunk: Chunk[In]) -> Outcome[Out]:
         """Runs the stage; while something it needs is unavailable, waits and tries again."""
         delay = 0.5
+        missed: set[str] = set()
         while True:
             try:
                 outcome = self._run(chunk)
             except Unavailable as error:
                 self._control.dirty = True
                 self._control.trouble(error.what, error.code)
+                self._control.beat()
+                missed.add(error.what)
                 _log.warning("waiting", stage=self.name, what=error.what, code=error.code)
                 if self._control.stopping or self._control.wait(delay):
                     self._control.fail(error)
@@ -126,9 +129,8 @@ class Guard(Generic[In, Out]):
                 self._control.fail(error)
                 return _nothing(chunk)
             else:
-                if delay > 0.5:
-                    for what in self._control.troubles:
-                        self._control.trouble(what, None)
+                for what in missed:
+                    self._control.trouble(what, None)
                 return outcome
 
     def _run(self, chunk: Chunk[In]) -> Outcome[Out]:

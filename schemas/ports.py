@@ -15,12 +15,15 @@ R_contra = TypeVar("R_contra", bound=Record, contravariant=True)
 
 
 class Unavailable(Exception):
-    """A store or service cannot be reached now. The message is ours and carries no data."""
+    """A store or service cannot be reached now. The message is ours and carries no data.
 
-    def __init__(self, what: str, code: str) -> None:
+    ``retry_after``: it asked not to be called again for so many seconds."""
+
+    def __init__(self, what: str, code: str, retry_after: float | None = None) -> None:
         super().__init__(f"{what} is unavailable ({code})")
         self.what = what
         self.code = code
+        self.retry_after = retry_after
 
 
 class Damaged(Exception):
@@ -33,11 +36,13 @@ Status = Literal["written", "erased", "rejected", "unavailable"]
 class Result(msgspec.Struct, frozen=True):
     """What became of one record. ``rejected``: never will pass; ``unavailable``: may pass later.
 
-    ``erased``: a tombstone stands for this id, the write was dropped on purpose.
+    ``erased``: a tombstone stands for this id, the write was dropped on purpose. ``retry_after``:
+    an unavailable store asked not to be called again for so many seconds.
     """
 
     status: Status
     code: str = ""
+    retry_after: float | None = None
 
 
 WRITTEN = Result("written")

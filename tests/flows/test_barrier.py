@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -245,11 +246,95 @@ def test_slow_calls_open_the_breaker() -> None:
     assert not breaker.admit()
 
 
+def test_a_pause_of_the_process_does_not_open_the_breaker() -> None:
+    """Two threads write; what was under way when the process stood still looks slow."""
+    breaker = Breaker(BreakerSettings(), lambda: 0.0)
+    breaker.report(ok=True, seconds=400.0)
+    breaker.report(ok=True, seconds=400.0)
+    for _ in range(20):
+        breaker.report(ok=True, seconds=0.1)
+        assert breaker.closed
+
+
+def test_calls_that_time_out_open_the_breaker_after_one_round() -> None:
+    breaker = Breaker(BreakerSettings(), lambda: 0.0)
+    breaker.report(ok=False, seconds=5.1)
+    breaker.report(ok=False, seconds=5.1)
+    assert not breaker.closed
+
+
+def test_a_store_that_was_down_is_tried_beside_the_barrier() -> None:
+    """The records are parked and the writer returns while the trial still hangs."""
+    hanging, free = threading.Event(), threading.Event()
+
+    def hang(records: Sequence[Any]) -> Sequence[Result]:
+        hanging.set()
+        assert free.wait(60)
+        return [WRITTEN] * len(records)
+
+    settings = DeliverySettings(backoff=(0.0,), breaker=BreakerSettings(least=2, recovery=0.0))
+    sink, memory = ScriptedSink(*[[UNAVAILABLE]] * 2, hang), Memory()
+    deliver, _, control = writer(sink, memory, settings)
+    deliver.deliver([point(1)])
+    assert hanging.wait(60)
+    assert (memory.parked, deliver.breaker.state) == ([("id-1", "locked")], "half-open")
+    assert control.circuits == {"timeseries": "half-open"}
+    deliver.deliver([point(2)])
+    assert memory.parked[-1] == ("id-2", "circuit_open")
+    free.set()
+    until(lambda: control.circuits == {"timeseries": "closed"})
+    deliver.deliver([point(3)])
+    assert sink.held == {"id-1", "id-3"}
+    assert control.troubles == {}
+
+
+def test_a_store_that_is_parked_for_is_shown_and_blocks_nothing() -> None:
+    deliver, _, control = writer(ScriptedSink(*[[UNAVAILABLE]] * 4), Memory())
+    deliver.deliver([point(1)])
+    assert (control.troubles, control.blocking) == ({"timeseries": "locked"}, {})
+
+
+def waits(control: Control) -> list[float]:
+    """How long the writer waits; it does not."""
+    seconds: list[float] = []
+    wait = control.wait
+    control.wait = lambda s: seconds.append(s) or wait(0)  # type: ignore[func-returns-value,method-assign,assignment]
+    return seconds
+
+
+def test_a_store_is_left_alone_for_as_long_as_it_asks() -> None:
+    sink, memory = ScriptedSink([Result("unavailable", "throttled", 3.0)]), Memory()
+    deliver, _, control = writer(sink, memory)
+    waited = waits(control)
+    deliver.deliver([point(1)])
+    assert sink.held == {"id-1"}
+    assert waited[0] == 0.0
+    assert waited[1] == pytest.approx(3.0, abs=1.0)
+
+
+def test_a_store_that_asks_for_more_than_the_deadline_is_not_called_until_then() -> None:
+    sink, memory = ScriptedSink(Unavailable("timeseries", "throttled", 60.0)), Memory()
+    deliver, _, control = writer(sink, memory)
+    waited = waits(control)
+    deliver.deliver([point(1)])
+    deliver.deliver([point(2)])
+    assert len(sink.calls) == 1
+    assert memory.parked == [("id-1", "throttled"), ("id-2", "asked_to_wait")]
+    assert sum(waited) < 1
+
+
 def test_the_breaker_stays_closed_below_its_share() -> None:
     breaker = Breaker(BreakerSettings(), lambda: 0.0)
     for number in range(100):
         breaker.report(ok=number % 5 != 0, seconds=0.1)
         assert breaker.admit()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def rejected(stage: str, number: int) -> Rejected:
