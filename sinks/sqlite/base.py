@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.ports import ERASED, WRITTEN, Result, Stored, Unavailable
 from schemas.records import Record, RecordId, Stamp, Store
+from sinks.common.stamps import STAMP, Refusal, is_identity, read_stamp, record_id
 from sinks.sqlite.database import Database
 from sinks.sqlite.snapshot import snapshot
-from sinks.sqlite.stamps import STAMP, Refusal, is_identity, read_stamp, record_id
 
 R = TypeVar("R", bound=Record)
 P = TypeVar("P")

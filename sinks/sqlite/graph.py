@@ -14,6 +14,15 @@ from typing import Any, ClassVar
 
 from schemas.queries import Name
 from schemas.records import GraphRecord, Store
+from sinks.common.graph_rows import (
+    INDEXED,
+    GraphRows,
+    graph_rows,
+    merged_edges,
+    merged_registers,
+)
+from sinks.common.registers import merge_stored, to_stored
+from sinks.common.stamps import STAMP, STAMP_COLUMNS, from_json
 from sinks.sqlite.base import (
     SqliteSink,
     StoreSettings,
@@ -22,15 +31,6 @@ from sinks.sqlite.base import (
     placeholders,
 )
 from sinks.sqlite.database import Database
-from sinks.sqlite.graph_registers import merge_stored, to_stored
-from sinks.sqlite.graph_rows import (
-    INDEXED,
-    GraphRows,
-    graph_rows,
-    merged_edges,
-    merged_registers,
-)
-from sinks.sqlite.stamps import STAMP, STAMP_COLUMNS, from_json
 
 SWEPT = ("Text", "Template", "Document")
 """Labels of nodes that mean nothing once no edge holds them."""

@@ -10,11 +10,11 @@ from typing import Any
 
 from schemas.queries import Direction, Edge, Name, Node, Scalar
 from schemas.records import RecordId, Stamp
+from sinks.common.graph_rows import INDEXED
+from sinks.common.registers import values
+from sinks.common.stamps import STAMP, STAMP_COLUMNS, from_json, read_stamp
 from sinks.sqlite.database import Database
 from sinks.sqlite.errors import translate
-from sinks.sqlite.graph_registers import values
-from sinks.sqlite.graph_rows import INDEXED
-from sinks.sqlite.stamps import STAMP, STAMP_COLUMNS, from_json, read_stamp
 
 _NODE = """
 SELECT n.label, n.key, n.properties, n.registers, o.kind, o.id

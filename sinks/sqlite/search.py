@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from schemas.records import DocumentRecord, Store
-from sinks.sqlite.base import SqliteSink, StoreSettings, assignments, next_row, placeholders
-from sinks.sqlite.database import Database
-from sinks.sqlite.stamps import (
+from sinks.common.stamps import (
     STAMP_COLUMNS,
     check_size,
     check_texts,
@@ -17,6 +15,8 @@ from sinks.sqlite.stamps import (
     stamp_row,
     to_json,
 )
+from sinks.sqlite.base import SqliteSink, StoreSettings, assignments, next_row, placeholders
+from sinks.sqlite.database import Database
 
 FILTERS = ("session", "model")
 """Fields with a column of their own; tenant, user, kind and time are the stamp's."""

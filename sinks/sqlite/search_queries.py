@@ -8,9 +8,9 @@ from typing import Any
 from schemas.items import Kind
 from schemas.queries import Hit
 from schemas.records import RecordId
+from sinks.common.stamps import from_json
 from sinks.sqlite.database import Database
 from sinks.sqlite.search_terms import Terms, terms
-from sinks.sqlite.stamps import from_json
 
 _AROUND = 60
 

@@ -9,9 +9,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from schemas.records import PointRecord, Store
-from sinks.sqlite.base import SqliteSink, StoreSettings, placeholders
-from sinks.sqlite.database import Database
-from sinks.sqlite.stamps import (
+from sinks.common.stamps import (
     GREATEST,
     LEAST,
     STAMP,
@@ -22,6 +20,8 @@ from sinks.sqlite.stamps import (
     stamp_row,
     to_json,
 )
+from sinks.sqlite.base import SqliteSink, StoreSettings, placeholders
+from sinks.sqlite.database import Database
 
 TAGS = ("model", "provider", "purpose", "status")
 """Tags with a column of their own; the tenant's is the stamp's."""

@@ -10,9 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from schemas.records import Store, VectorRecord
-from sinks.sqlite.base import SqliteSink, StoreSettings, placeholders
-from sinks.sqlite.database import Database
-from sinks.sqlite.stamps import (
+from sinks.common.stamps import (
     STAMP,
     Refusal,
     check_size,
@@ -21,6 +19,8 @@ from sinks.sqlite.stamps import (
     stamp_row,
     to_json,
 )
+from sinks.sqlite.base import SqliteSink, StoreSettings, placeholders
+from sinks.sqlite.database import Database
 
 _COLUMNS = "model, text_hash, metadata, embedding"
 _NEW = f"INSERT INTO vector_record ({STAMP}, {_COLUMNS}) VALUES ({placeholders(16)})"  # noqa: S608

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from schemas.items import Kind
 from schemas.queries import Neighbour
 from schemas.records import RecordId
+from sinks.common.stamps import from_json
 from sinks.sqlite.database import Database
 from sinks.sqlite.snapshot import snapshot
-from sinks.sqlite.stamps import from_json
 
 Floats = npt.NDArray[np.float32]
 _CHUNK = 256

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from typing import Any
 
-from sinks.sqlite.graph_rows import INDEXED
+from sinks.common.graph_rows import INDEXED
 from sinks.sqlite.timeseries import COUNTS, TAGS
 
 OWNED = ("Prompt", "Response", "ToolCall")

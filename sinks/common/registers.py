@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from schemas.records import Register
-from sinks.sqlite.stamps import Refusal, encoded, from_json
+from sinks.common.stamps import Refusal, encoded, from_json
 
 Registers = dict[str, tuple[str, Any, Any]]
 """By name: mode, what decides (the stamp; for ``min`` and ``max`` the value itself), value."""

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from schemas.queries import Name
 from schemas.records import GraphRecord, NodeWrite
-from sinks.sqlite.graph_registers import Registers, check, merge
-from sinks.sqlite.stamps import Refusal, check_numbers, check_size, measured, stamp_row, to_json
+from sinks.common.registers import Registers, check, merge
+from sinks.common.stamps import Refusal, check_numbers, check_size, measured, stamp_row, to_json
 
 INDEXED = {
     "textHash": "text_hash",

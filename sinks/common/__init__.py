@@ -1,0 +1,1 @@
+"""What several stores share: how records are packed and checked."""
