@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-import msgspec
-
 from schemas.failures import Rejected
 from schemas.log import Origin, Original
 from schemas.queues import DeadLetter, Refused
 from schemas.records import Store
+from sinks.common.letters import associated, entry, payload
 from sinks.seal import Seal
 from sinks.sqlite.database import Database
-from sinks.sqlite.packing import body, pack, unpack_record
 
 PART = "dead_letters"
 
@@ -53,9 +50,6 @@ _COUNTS = (
     "SELECT code, count(*) FROM dead_letters WHERE (resolved IS NOT NULL) = ?"
     " GROUP BY code ORDER BY code"
 )
-
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_originals = msgspec.msgpack.Decoder(tuple[bytes | None, tuple[tuple[str, bytes], ...], bytes])
 
 
 class SqliteDeadLetters:
@@ -125,10 +119,8 @@ class SqliteDeadLetters:
         if row is None or row[6] is None:
             return None
         kind, topic, partition, position, store, code, sealed = row
-        plain = self._seal.open(sealed, _associated(kind, topic, partition, position, store))
-        if kind == "record":
-            return Refused(store, unpack_record(store, plain), code)
-        return Original(*_originals.decode(body(plain)))
+        origin = Origin(topic, partition, position, 0)
+        return payload(store, code, self._seal.open(sealed, associated(kind, origin, store)))
 
     def retried(self, sequence: int, code: str) -> None:
         """Counts a retry that was rejected again, with its code."""
@@ -161,33 +153,24 @@ class SqliteDeadLetters:
         self._database.run(PART, job)
 
     def _row(self, letter: Rejected | Refused) -> tuple[Any, ...]:
-        plain: bytes | None = None
-        about: tuple[str | None, ...]
-        if isinstance(letter, Refused):
-            stamp = letter.record.stamp
-            origin, kind, store, version = stamp.origin, "record", str(letter.store), stamp.version
-            about = ("write", letter.code, "$", "", stamp.id, stamp.kind)
-            plain = pack(letter.record)
-        else:
-            origin, kind, store, version = letter.origin, "event", "", 0
-            detail = letter.detail
-            why = (letter.stage, letter.code, detail.path, detail.expected)
-            about = (*why, _uuid(letter.event_id), letter.kind)
-            if letter.original is not None:
-                plain = pack(letter.original.open())
-        place = (origin.topic, origin.partition, origin.offset, store)
-        sealed = None if plain is None else self._seal.seal(plain, _associated(kind, *place))
-        return (*place, version, origin.timestamp, kind, *about, sealed)
-
-
-def _uuid(event_id: str | None) -> str | None:
-    """An id that is none may be anything, and what is listed must not show a payload."""
-    lower = (event_id or "").lower()
-    return lower if _UUID.fullmatch(lower) else None
-
-
-def _associated(kind: str, topic: str, partition: int, position: int, store: str) -> bytes:
-    return "\0".join((kind, topic, str(partition), str(position), store)).encode()
+        kept = entry(letter)
+        origin, plain = kept.origin, kept.plain
+        return (
+            origin.topic,
+            origin.partition,
+            origin.offset,
+            kept.store,
+            kept.version,
+            origin.timestamp,
+            kept.kind,
+            kept.stage,
+            kept.code,
+            kept.path,
+            kept.expected,
+            kept.event_id,
+            kept.event_kind,
+            None if plain is None else self._seal.seal(plain, kept.associated),
+        )
 
 
 def _letter(row: Sequence[Any]) -> DeadLetter:

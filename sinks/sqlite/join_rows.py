@@ -10,7 +10,7 @@ import msgspec
 
 from schemas.items import Embedded, PromptSide, ScreenedEvent, ScreenedResponse
 from schemas.ports import Waiting
-from sinks.sqlite.packing import body, pack
+from sinks.common.packing import body, pack
 
 SELECT_SIDES = "SELECT prompt_id, side, log_time FROM join_prompts WHERE prompt_id IN ({keys})"
 SELECT_ORPHANS = (

@@ -11,11 +11,11 @@ import msgspec
 
 from schemas.items import Embedded, PromptSide, ScreenedResponse
 from schemas.ports import Waiting
+from sinks.common.packing import body
 from sinks.sqlite import join_rows as rows
 from sinks.sqlite.database import Database
 from sinks.sqlite.lookup import select_in
 from sinks.sqlite.overlay import Overlay
-from sinks.sqlite.packing import body
 
 PART = "joins"
 _EXPIRE_STEP_MS = 60_000

@@ -8,9 +8,9 @@ from concurrent.futures import Future
 
 from schemas.queues import Parked
 from schemas.records import STORES, Record, Store
+from sinks.common.packing import pack, unpack_record
 from sinks.sqlite.database import Database
 from sinks.sqlite.errors import FILE_CODES
-from sinks.sqlite.packing import pack, unpack_record
 
 PART = "parking"
 

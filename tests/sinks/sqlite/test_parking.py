@@ -89,6 +89,6 @@ def test_a_lost_table_is_unavailable(database: Database, parking: SqliteParking)
 
 def test_a_record_of_a_newer_format_is_refused(database: Database, parking: SqliteParking) -> None:
     parking.park("graph", [(record("graph"), "full")])
-    database.run("t", lambda c: c.execute("UPDATE parking SET record = x'0280'").rowcount)
+    database.run("t", lambda c: c.execute("UPDATE parking SET record = x'7f80'").rowcount)
     with pytest.raises(Damaged, match="format"):
         parking.take("graph", 1)

@@ -1,6 +1,8 @@
-"""How structs lie in BLOB columns: one format byte, then msgpack."""
+"""How structs lie in stored bytes: one format byte, then msgpack, compressed where it is large."""
 
 from __future__ import annotations
+
+import zlib
 
 import msgspec
 
@@ -15,6 +17,8 @@ from schemas.records import (
 )
 
 _FORMAT = b"\x01"
+_COMPRESSED = b"\x02"
+_LARGE = 1 << 16
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[Store, msgspec.msgpack.Decoder[Record]] = {
     "graph": msgspec.msgpack.Decoder(GraphRecord),
@@ -29,11 +33,23 @@ def pack(value: object) -> bytes:
     return _FORMAT + _encoder.encode(value)
 
 
+def shrink(packed: bytes) -> bytes:
+    """The same, compressed where it is larger than 64 KiB: what is sealed no log can compress."""
+    if len(packed) <= _LARGE or packed[:1] != _FORMAT:
+        return packed
+    return _COMPRESSED + zlib.compress(memoryview(packed)[1:], 1)
+
+
 def body(packed: bytes) -> memoryview:
     """The msgpack part. Raises Damaged for a format that this program does not know."""
-    if packed[:1] != _FORMAT:
+    if packed[:1] == _FORMAT:
+        return memoryview(packed)[1:]
+    if packed[:1] != _COMPRESSED:
         raise Damaged("a stored record has a format that this program does not know")
-    return memoryview(packed)[1:]
+    try:
+        return memoryview(zlib.decompress(memoryview(packed)[1:]))
+    except zlib.error:
+        raise Damaged("a stored record does not decompress") from None
 
 
 def unpack_record(store: Store, packed: bytes) -> Record:
