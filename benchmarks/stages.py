@@ -104,7 +104,7 @@ def _pipeline(texts: Sequence[str]) -> Row:
     with TemporaryDirectory(prefix="bench-") as folder:
         settings = Settings(**{**WITHOUT_MODELS, "worker": {"data": Path(folder)}})
         keys = load_keys(settings.data)
-        with open_stores(settings.database_path, settings.stores, keys) as stores:
+        with open_stores(settings, keys) as stores:
             pipeline = build_pipeline(settings, keys, stores)
             chunks = list(_cut(events.chunks(texts)))
             counted = sum(len(chunk.items) for chunk in chunks[2:])
@@ -123,7 +123,7 @@ def _one(pipeline: Pipeline, stores: Stores, chunk: Chunk[Any], spent: Row) -> N
 
         def work(stage: Any = stage, chunk: Any = chunk, outcomes: list[Any] = outcomes) -> None:
             outcomes.append(stage(chunk))
-            stores.database.flush()
+            stores.folder.database.flush()
 
         spent[stage.name] = spent.get(stage.name, 0.0) + cpu_seconds(work)
         chunk = outcomes[0].passed

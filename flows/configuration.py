@@ -10,20 +10,28 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from flows.settings import PREFIX, Settings, keys
 
-SIMPLE = {int: "integer", float: "number", bool: "boolean", str: "string", Path: "path"}
+SIMPLE = {
+    SecretStr: "secret",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    str: "string",
+    Path: "path",
+}
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One key in force. ``source``: default, file or environment."""
+    """One key in force. ``source``: default, file or environment. A secret's value is not shown."""
 
     key: str
     value: Any
     source: str
+    secret: bool = False
 
 
 def in_force(settings: Settings, config: Path | None) -> list[Setting]:
@@ -31,7 +39,7 @@ def in_force(settings: Settings, config: Path | None) -> list[Setting]:
     dumped = settings.model_dump(mode="json", by_alias=True)
     written = msgspec.toml.decode(config.read_bytes()) if config else {}
     found = []
-    for path, _, default in keys():
+    for path, field, default in keys():
         value = _at(dumped, path)
         if f"{PREFIX}{'__'.join(path)}".upper() in os.environ:
             source = "environment"
@@ -39,19 +47,21 @@ def in_force(settings: Settings, config: Path | None) -> list[Setting]:
             source = "file"
         else:
             source = "default" if value == _plain(default) else "option"
-        found.append(Setting(".".join(path), value, source))
+        found.append(Setting(".".join(path), value, source, field.annotation is SecretStr))
     return found
 
 
 def toml_text(settings: list[Setting]) -> str:
-    """The settings as a TOML file; keys that are absent are comments."""
+    """The settings as a TOML file; keys that are absent, and secrets, are comments."""
     lines: list[str] = []
     for section, group in groupby(settings, key=lambda s: s.key.rpartition(".")[0]):
         lines.append(f"\n[{section}]")
         for setting in group:
             name = setting.key.rpartition(".")[2]
             note = "" if setting.source == "default" else f"  # from {setting.source}"
-            if setting.value is None:
+            if setting.secret:
+                lines.append(f"# {name} is {'set' if setting.value else 'not set'}{note}")
+            elif setting.value is None:
                 lines.append(f"# {name} is not set{note}")
             else:
                 lines.append(f"{name} = {_toml(setting.value)}{note}")
@@ -67,7 +77,8 @@ def reference_markdown() -> str:
         "",
         "Settings come from a TOML file (`--config FILE` or `MEMORY_GRAPH_CONFIG`). The variable",
         "`MEMORY_GRAPH_<SECTION>__<KEY>` overrides a key, `--data` overrides `worker.data`. The",
-        "master key comes from `MEMORY_GRAPH_KEY` (32 bytes, base64) or `<data>/secret.key`.",
+        "master key comes from `MEMORY_GRAPH_KEY` (32 bytes, base64) or `<data>/secret.key`. Secrets",
+        "come from their variables only.",
     ]
     entries = list(keys())
     for section, group in groupby(entries, key=lambda e: e[0][:-1]):
@@ -101,6 +112,8 @@ def _at(tree: Any, path: tuple[str, ...]) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return "**********" if value.get_secret_value() else ""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Path):

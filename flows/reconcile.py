@@ -13,6 +13,7 @@ from flows.stores import Stores, open_stores
 from schemas.ports import Result
 from schemas.queues import Parked, Refused
 from schemas.records import STORES, Store
+from sinks.sqlite.parking import SqliteParking
 
 BATCH = 500
 MOST_ATTEMPTS = 5
@@ -36,7 +37,7 @@ def reconcile(settings: Settings, only: Sequence[Store] = STORES) -> dict[Store,
     queue itself cannot be read, and Damaged.
     """
     keys = load_keys(settings.data, create=False)
-    with open_stores(settings.database_path, settings.stores, keys) as stores:
+    with open_stores(settings, keys) as stores:
         return {store: drain(stores, store) for store in only}
 
 
@@ -44,7 +45,7 @@ def drain(stores: Stores, store: Store) -> Drained:
     """Tries everything in one queue once; stops early when the store takes nothing at all."""
     result = Drained()
     after = 0
-    while batch := stores.parking.take(store, BATCH, after):
+    while batch := _queue(stores).take(store, BATCH, after):
         after = batch[-1].sequence
         if not _batch(stores, store, batch, result):
             break
@@ -69,12 +70,17 @@ def _batch(stores: Stores, store: Store, batch: Sequence[Parked], result: Draine
             done.append(parked)
     if refused:
         stores.letters.put(refused)
-    stores.parking.settle(done)
+    _queue(stores).settle(done)
     if again:
-        stores.parking.failed(again)
+        _queue(stores).failed(again)
     result.rejected += len(refused)
     result.written += len(done) - len(refused)
     return len(again) < len(batch)
+
+
+def _queue(stores: Stores) -> SqliteParking:
+    assert isinstance(stores.parking, SqliteParking)
+    return stores.parking
 
 
 def _hopeless(parked: Parked, outcome: Result) -> bool:

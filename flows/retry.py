@@ -27,9 +27,8 @@ from schemas.failures import Rejected, UserError
 from schemas.items import PromptSide
 from schemas.log import LogRecord, Original, Partition
 from schemas.ports import Waiting
-from schemas.queues import DeadLetter, Refused
+from schemas.queues import DeadLetter, DeadLetters, Refused
 from schemas.records import Mutation, RecordId
-from sinks.sqlite.deadletters import SqliteDeadLetters
 
 SETTLE_SECONDS = 1.0
 
@@ -73,7 +72,7 @@ def retry_letters(
     return RetryResult(done, dict(outcomes))
 
 
-def _open_ones(letters: SqliteDeadLetters) -> Iterator[int]:
+def _open_ones(letters: DeadLetters) -> Iterator[int]:
     after = 0
     while found := letters.list(after=after, limit=1_000):
         yield from (letter.sequence for letter in found)
@@ -89,7 +88,7 @@ def retry(
     only after what it held is durable. Raises Unavailable (the letter stays as it was) and Damaged.
     """
     keys = load_keys(settings.data, create=False)
-    with open_stores(settings.database_path, settings.stores, keys) as stores:
+    with open_stores(settings, keys) as stores:
         retrier: Retrier | None = None
         with tempfile.TemporaryDirectory() as folder:
             for sequence in sequences:

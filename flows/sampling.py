@@ -13,13 +13,10 @@ import msgspec
 import structlog
 
 from flows.control import Control
-from flows.filelog import LogEnds, remove_consumed
 from flows.metrics import Metrics, Sample
 from flows.stats import RunStats, RunSummary
 from flows.stores import Stores
-from schemas.events import TOPICS
 from schemas.ports import Damaged, Unavailable
-from sinks.sqlite.graph_queries import GraphQueries
 
 HEALTH = "worker.json"
 Display = Callable[[RunSummary], None]
@@ -49,8 +46,7 @@ class Sampler:
         self,
         *,
         data: Path,
-        log_dir: Path,
-        keep_bytes: int | None,
+        lag: Callable[[], dict[str, int]],
         stores: Stores,
         stats: RunStats,
         metrics: Metrics,
@@ -61,8 +57,7 @@ class Sampler:
         refresh: float = 0.25,
     ) -> None:
         self._data = data
-        self._log_dir = log_dir
-        self._keep_bytes = keep_bytes
+        self._measure_lag = lag
         self._stores = stores
         self._stats = stats
         self._metrics = metrics
@@ -71,7 +66,6 @@ class Sampler:
         self._every = every
         self._display = display
         self._refresh = refresh
-        self._ends = LogEnds(log_dir)
         self._lag: dict[str, int] | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="sampler", daemon=True)
@@ -119,24 +113,17 @@ class Sampler:
             _log.debug("no_sample", error=type(error).__name__)
 
     def _locate(self) -> None:
-        """Measures the lag, and removes segments that nobody needs any more."""
-        committed = {p: x.offset for p, x in self._stores.offsets.load().items()}
-        lag = dict.fromkeys(TOPICS, 0)
-        for partition, end in self._ends.measure().items():
-            lag[partition.topic] += max(0, end - committed.get(partition, 0))
-        self._lag = lag
-        if self._keep_bytes is not None:
-            remove_consumed(self._log_dir, committed, self._keep_bytes)
+        self._lag = self._measure_lag()
 
     def _measure(self) -> None:
         stores = self._stores
-        nodes, edges = GraphQueries(stores.database).counts()
+        nodes, edges = stores.views.graph.counts()
         summary = self.summary()
         self._metrics.sample(
             Sample(
                 nodes=sum(nodes.values()),
                 edges=sum(edges.values()),
-                sizes={"sqlite": _size(stores.database.path)},
+                sizes=stores.sizes(),
                 backlog=dict(stores.parking.backlog()),
                 dead_letters=stores.letters.count(),
                 lag=self._lag or {},
@@ -163,11 +150,3 @@ def read_health(data: Path) -> Health | None:
     with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
         return msgspec.json.decode((data / HEALTH).read_bytes(), type=Health)
     return None
-
-
-def _size(path: Path) -> int:
-    sizes = 0
-    for name in (path.name, f"{path.name}-wal"):
-        with contextlib.suppress(FileNotFoundError):
-            sizes += path.with_name(name).stat().st_size
-    return sizes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -71,6 +72,37 @@ class LogSection(Section):
     )
     poll_seconds: float = Field(
         default=0.05, gt=0, le=10, description="How often --follow looks for new records."
+    )
+
+
+class BackendsSection(Section):
+    """Where everything is: embedded, or a server."""
+
+    log: Literal["files", "kafka"] = Field(default="files", description="The event log.")
+    graph: Literal["sqlite", "neo4j"] = Field(default="sqlite", description="The property graph.")
+    vector: Literal["sqlite", "pinecone"] = Field(default="sqlite", description="The vector index.")
+    timeseries: Literal["sqlite", "influxdb"] = Field(
+        default="sqlite", description="The time series."
+    )
+    search: Literal["sqlite", "elasticsearch"] = Field(
+        default="sqlite", description="The full-text index."
+    )
+    state: Literal["sqlite", "redis"] = Field(
+        default="sqlite", description="Claims, joins and the cache of vectors."
+    )
+    queues: Literal["sqlite", "kafka"] = Field(
+        default="sqlite",
+        description="Dead letters, parked records and enrichment requests.",
+    )
+
+
+class DlqSection(Section):
+    """Dead letters."""
+
+    plaintext: bool = Field(
+        default=False,
+        description="Keep the original bytes of dead letters unsealed, with queues in Kafka: "
+        "whoever can read the topic reads personal data.",
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -22,13 +22,21 @@ from pydantic_settings import (
 
 from flows.keys import VARIABLE as KEY_VARIABLE
 from flows.sections import (
+    BackendsSection,
     DeliverySection,
+    DlqSection,
     LogSection,
     MetricsSection,
     StoresSection,
     WorkerSection,
 )
 from schemas.failures import UserError
+from sinks.elasticsearch.settings import ElasticsearchSettings
+from sinks.influxdb.settings import InfluxSettings
+from sinks.kafka.settings import KafkaSettings
+from sinks.neo4j.settings import Neo4jSettings
+from sinks.pinecone.settings import PineconeSettings
+from sinks.redis.settings import RedisSettings
 from stages.embed.settings import EmbedSettings
 from stages.lookup.settings import LookupSettings
 from stages.pii.settings import PiiSettings
@@ -56,7 +64,27 @@ class Settings(BaseSettings):
     lookup: LookupSettings = Field(
         default=LookupSettings(), description="Models, prices, users, and the join."
     )
-    stores: StoresSection = Field(default=StoresSection(), description="The four stores.")
+    backends: BackendsSection = Field(
+        default=BackendsSection(), description="Where everything is: embedded, or a server."
+    )
+    stores: StoresSection = Field(
+        default=StoresSection(), description="The stores that are embedded, in one SQLite file."
+    )
+    kafka: KafkaSettings = Field(default=KafkaSettings(), description="The Kafka cluster.")
+    neo4j: Neo4jSettings = Field(default=Neo4jSettings(), description="The graph's server.")
+    pinecone: PineconeSettings = Field(
+        default=PineconeSettings(), description="The index of the vectors."
+    )
+    influxdb: InfluxSettings = Field(
+        default=InfluxSettings(), description="The server of the time series."
+    )
+    elasticsearch: ElasticsearchSettings = Field(
+        default=ElasticsearchSettings(), description="The cluster of the full-text index."
+    )
+    redis: RedisSettings = Field(
+        default=RedisSettings(), description="The server of claims, joins and caches."
+    )
+    dlq: DlqSection = Field(default=DlqSection(), description="Dead letters.")
     delivery: DeliverySection = Field(
         default=DeliverySection(), description="How records get into the stores."
     )
@@ -76,6 +104,12 @@ class Settings(BaseSettings):
     @property
     def database_path(self) -> Path:
         return self.data / DATABASE
+
+    @property
+    def embedded(self) -> bool:
+        """Whether anything is in the one SQLite file."""
+        named = self.backends.model_dump().values()
+        return "sqlite" in named or self.backends.log == "files"
 
     @classmethod
     def settings_customise_sources(
@@ -103,6 +137,7 @@ def load_settings(
     the nearest valid name. Values are not shown: one of them may be a secret.
     """
     found = _read(config) if config is not None else {}
+    _refuse_secrets(config, found)
     _check_variables()
     Settings._layers = (_environment(), found)
     given: dict[str, Any] = {}
@@ -138,6 +173,17 @@ def _read(config: Path) -> dict[str, Any]:
         if isinstance(table, dict) and isinstance(table.get(key), str):
             table[key] = str(config.parent / Path(table[key]).expanduser())
     return found
+
+
+def _refuse_secrets(config: Path | None, found: Mapping[str, Any]) -> None:
+    """A secret in a file gets copied with it: into repositories, images and tickets."""
+    for path, field, _ in keys():
+        table = found.get(path[0])
+        if field.annotation is SecretStr and isinstance(table, dict) and path[-1] in table:
+            raise UserError(
+                f"{config}, {'.'.join(path)}: a secret does not belong in a file. "
+                f"Remove it, and set the variable {_variable(path)}."
+            )
 
 
 def _environment() -> dict[str, Any]:
@@ -237,6 +283,7 @@ def _type_name(annotation: Any) -> str:
         float: "a number",
         bool: "true or false",
         str: "text",
+        SecretStr: "text",
         Path: "a path",
     }
     if annotation in names:

@@ -1,34 +1,26 @@
-"""Opens what a data folder holds: the four stores and what the worker keeps for itself."""
+"""Opens the stores that the settings name, and what the worker keeps for itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from flows.backends import Folder, Kept, Server, open_queues, open_state, open_store
 from flows.filelog import Position
 from flows.keys import Keys, load_keys
-from flows.sections import StoresSection
 from flows.settings import Settings
 from flows.source import Positions
-from schemas.ports import Sink
-from schemas.records import Mutation, Record, Store
+from flows.views.stores import Views
+from schemas.ports import Cache, Claims, Joins, Sink
+from schemas.queues import DeadLetters, Parking
+from schemas.records import STORES, Mutation, Record, Store
 from sinks.sqlite import offsets as sqlite_offsets
-from sinks.sqlite.cache import SqliteCache
-from sinks.sqlite.claims import SqliteClaims
-from sinks.sqlite.database import Database
-from sinks.sqlite.deadletters import SqliteDeadLetters
-from sinks.sqlite.graph import GraphSink
-from sinks.sqlite.joins import SqliteJoins
 from sinks.sqlite.offsets import SqliteOffsets
-from sinks.sqlite.parking import SqliteParking
-from sinks.sqlite.search import SearchSink
-from sinks.sqlite.timeseries import TimeseriesSink
-from sinks.sqlite.vector import VectorSink
 
 SELECT: dict[Store, Callable[[Mutation], Record | None]] = {
     "graph": lambda m: m.graph,
@@ -58,51 +50,121 @@ class FileOffsets:
 
 
 class Stores(msgspec.Struct, frozen=True):
-    """Everything that is kept in the data folder's one file."""
+    """Everything that is kept, wherever it is. ``offsets`` is None where Kafka keeps them;
+    ``servers`` are those of the four stores that are servers."""
 
-    database: Database
     sinks: dict[Store, Sink[Any]]
-    claims: SqliteClaims
-    joins: SqliteJoins
-    vectors: SqliteCache
-    letters: SqliteDeadLetters
-    parking: SqliteParking
-    offsets: FileOffsets
+    views: Views
+    claims: Claims
+    joins: Joins
+    vectors: Cache
+    letters: DeadLetters
+    parking: Parking
+    offsets: FileOffsets | None
+    servers: Mapping[str, Server]
+    folder: Folder
+
+    def check(self) -> None:
+        """Raises UserError where a server was not made ready for this."""
+        for server in self.servers.values():
+            server.check()
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes on disk, by name of the backend, of those that tell. Raises Unavailable."""
+        found: dict[str, int] = {}
+        if self.folder.opened is not None:
+            found["sqlite"] = file_size(self.folder.opened.path)
+        for name, server in self.servers.items():
+            size = server.size()
+            if size is not None:
+                found[name] = size
+        return found
 
 
 @contextmanager
-def open_stores(path: Path, settings: StoresSection, keys: Keys) -> Iterator[Stores]:
-    """Opens the file, making it where it is missing. Raises Damaged and Unavailable."""
-    database = Database.open(path)
-    try:
-        sinks: dict[Store, Sink[Any]] = {
-            "graph": GraphSink(database, settings.graph),
-            "vector": VectorSink(database, settings.vector),
-            "timeseries": TimeseriesSink(database, settings.timeseries),
-            "search": SearchSink(database, settings.search),
-        }
+def open_stores(settings: Settings, keys: Keys) -> Iterator[Stores]:
+    """Opens what the settings name, making the file of the embedded ones where it is missing.
+
+    A server need not answer yet. Raises Damaged and Unavailable for the file, and UserError.
+    """
+    with ExitStack() as stack:
+        folder = Folder(settings, stack)
+        kept = {store: open_store(store, settings, folder, stack) for store in STORES}
+        state = open_state(settings, folder, lambda: store_set(kept["graph"], folder))
+        queues = open_queues(settings, keys, folder, stack)
+        files = settings.backends.log == "files"
         yield Stores(
-            database=database,
-            sinks=sinks,
-            claims=SqliteClaims(database),
-            joins=SqliteJoins(database),
-            vectors=SqliteCache(database, "vectors"),
-            letters=SqliteDeadLetters(database, keys.dead_letters),
-            parking=SqliteParking(database),
-            offsets=FileOffsets(SqliteOffsets(database)),
+            sinks={store: one.sink for store, one in kept.items()},
+            views=_views(kept, folder),
+            claims=state.claims,
+            joins=state.joins,
+            vectors=state.vectors,
+            letters=queues.letters,
+            parking=queues.parking,
+            offsets=FileOffsets(SqliteOffsets(folder.database)) if files else None,
+            servers=_servers(settings, kept),
+            folder=folder,
         )
-        for sink in sinks.values():
-            sink.close()
-    finally:
-        database.close()
 
 
 @contextmanager
-def opened_letters(settings: Settings) -> Iterator[SqliteDeadLetters]:
-    """The dead letters of a data folder, with the key that opens them."""
+def opened_views(settings: Settings) -> Iterator[Views]:
+    """The query side alone, for a command that only looks something up."""
+    with ExitStack() as stack:
+        folder = Folder(settings, stack)
+        kept = {store: open_store(store, settings, folder, stack) for store in STORES}
+        yield _views(kept, folder)
+
+
+@contextmanager
+def opened_letters(settings: Settings) -> Iterator[DeadLetters]:
+    """The dead letters, with the key that opens them."""
     keys = load_keys(settings.data, create=False)
-    database = Database.open(settings.database_path)
-    try:
-        yield SqliteDeadLetters(database, keys.dead_letters)
-    finally:
-        database.close()
+    with ExitStack() as stack:
+        yield open_queues(settings, keys, Folder(settings, stack), stack).letters
+
+
+def store_set(graph: Kept, folder: Folder) -> str:
+    """The id that was minted when the stores were made: the graph's, or the file's."""
+    if graph.server is None:
+        return folder.database.store_set
+    minted: str = graph.server.store_set()  # type: ignore[attr-defined]
+    return minted
+
+
+def file_size(path: Path) -> int:
+    """Bytes of the SQLite file and its journal."""
+    size = 0
+    for name in (path.name, f"{path.name}-wal"):
+        with suppress(FileNotFoundError):
+            size += path.with_name(name).stat().st_size
+    return size
+
+
+def _views(kept: Mapping[Store, Kept], folder: Folder) -> Views:
+    @contextmanager
+    def snapshot() -> Iterator[None]:
+        database = folder.opened
+        if database is None:
+            yield
+            return
+        connection = database.reader()
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
+
+    return Views(
+        kept["graph"].queries,
+        kept["search"].queries,
+        kept["search"].sink,
+        kept["timeseries"].queries,
+        kept["vector"].queries,
+        snapshot,
+    )
+
+
+def _servers(settings: Settings, kept: Mapping[Store, Kept]) -> dict[str, Server]:
+    named = {getattr(settings.backends, store): one.server for store, one in kept.items()}
+    return {name: server for name, server in named.items() if server is not None}

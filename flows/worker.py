@@ -26,6 +26,7 @@ from flows.heap import quiet_heap
 from flows.isolation import Alarm, Guard, Screen, Watchdog
 from flows.journal import Journal
 from flows.keys import Keys, load_keys
+from flows.lag import FileLag
 from flows.lock import worker_lock
 from flows.metrics import Metrics
 from flows.pipeline import Pipeline, build_pipeline
@@ -103,7 +104,7 @@ def prepared(
         control = Control(quiet=quiet)
         stack.enter_context(signals(control, settings.worker.stop_seconds))
         keys = load_keys(data)
-        stores = stack.enter_context(open_stores(settings.database_path, settings.stores, keys))
+        stores = stack.enter_context(open_stores(settings, keys))
         pipeline = build(settings, keys, stores)
         stack.enter_context(quiet_heap())
         names = tuple(stage.name for stage in pipeline.stages)
@@ -113,7 +114,9 @@ def prepared(
 
         journal = Journal(data / "inflight", names)
         stack.callback(journal.close)
-        journal.learn({p: x.offset for p, x in stores.offsets.load().items()})
+        offsets = stores.offsets
+        assert offsets is not None
+        journal.learn({p: x.offset for p, x in offsets.load().items()})
         alarm = Alarm(settings.worker.time_budget_seconds)
         stack.callback(alarm.close)
         watchdog = Watchdog(alarm, journal, WATCHDOG_GRACE, _end_hung)
@@ -121,14 +124,13 @@ def prepared(
 
         part = LogPart(
             _source_settings(settings, keys, journal, follow),
-            stores.offsets,
+            offsets,
             control,
             sealer(stores),
         )
         sampler = Sampler(
             data=data,
-            log_dir=settings.log_dir,
-            keep_bytes=settings.log.keep_bytes,
+            lag=FileLag(settings.log_dir, offsets, settings.log.keep_bytes),
             stores=stores,
             stats=stats,
             metrics=metrics,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import AsJson, Config, Data, Limit, existing_database, load
+from flows.cli.options import AsJson, Config, Data, Limit, existing, load
 from flows.cli.output import console, escape, print_json, table
 from schemas.failures import UserError
 
@@ -35,7 +35,7 @@ def list_letters(
     from flows.stores import opened_letters
 
     settings = load(config, data)
-    existing_database(settings)
+    existing(settings)
     with opened_letters(settings) as letters:
         found = letters.list(
             code=code, stage=stage, topic=topic, resolved=resolved, after=after, limit=limit
@@ -70,7 +70,7 @@ def show_letter(
     from schemas.queues import Refused
 
     settings = load(config, data)
-    existing_database(settings)
+    existing(settings)
     with opened_letters(settings) as letters:
         letter = letters.get(number)
         if letter is None:
@@ -140,7 +140,7 @@ def retry(
     from flows.retry import retry_letters
 
     settings = load(config, data)
-    existing_database(settings)
+    existing(settings)
     result = retry_letters(settings, numbers=numbers or None, code=code)
     if as_json:
         print_json(result)
@@ -155,7 +155,7 @@ def reconcile(as_json: AsJson = False, config: Config = None, data: Data = None)
     from flows.reconcile import reconcile as run_reconcile
 
     settings = load(config, data)
-    existing_database(settings)
+    existing(settings)
     result = run_reconcile(settings)
     if as_json:
         print_json(result)

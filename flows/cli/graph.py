@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import AsJson, Config, Data, existing_database, load
+from flows.cli.options import AsJson, Config, Data, existing, load
 from flows.cli.output import console, print_json, table
 
 app = typer.Typer(help="The graph as a whole.", no_args_is_help=True)
@@ -29,10 +29,10 @@ def graph_hash(as_json: AsJson = False, config: Config = None, data: Data = None
     The same events give the same hash, whatever their order, their duplicates and the crashes on
     the way; origins, versions, run times and vectors are no part of it.
     """
+    from flows.stores import opened_views
     from flows.views.export import hash_of
-    from flows.views.stores import opened
 
-    with opened(existing_database(load(config, data))) as stores, stores.snapshot():
+    with opened_views(existing(load(config, data))) as stores, stores.snapshot():
         digest = hash_of(stores.graph)
         nodes, edges = stores.graph.counts()
     if as_json:
@@ -44,9 +44,9 @@ def graph_hash(as_json: AsJson = False, config: Config = None, data: Data = None
 @app.command()
 def counts(as_json: AsJson = False, config: Config = None, data: Data = None) -> None:
     """Count nodes by label and edges by type."""
-    from flows.views.stores import opened
+    from flows.stores import opened_views
 
-    with opened(existing_database(load(config, data))) as stores:
+    with opened_views(existing(load(config, data))) as stores:
         nodes, edges = stores.graph.counts()
     if as_json:
         print_json({"nodes": nodes, "edges": edges})
@@ -66,11 +66,11 @@ def export(
     data: Data = None,
 ) -> None:
     """Export the graph as GraphML (yEd, Gephi, networkx) or as JSON lines."""
+    from flows.stores import opened_views
     from flows.views.export import write_graphml, write_json
-    from flows.views.stores import opened
 
     write = write_graphml if form is Format.graphml else write_json
-    with opened(existing_database(load(config, data))) as stores, stores.snapshot():
+    with opened_views(existing(load(config, data))) as stores, stores.snapshot():
         if output is None:
             write(stores.graph, sys.stdout.buffer)
             return

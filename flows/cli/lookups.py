@@ -16,7 +16,7 @@ from flows.cli.options import (
     Limit,
     ModelName,
     Tenant,
-    existing_database,
+    existing,
     load,
 )
 from flows.cli.output import cell, console, escape, moment, print_json, shorten, table, usd
@@ -51,11 +51,11 @@ def show_session(
     data: Data = None,
 ) -> None:
     """Show a session: its prompts and responses in order, with model, tokens, cost, latency."""
+    from flows.stores import opened_views
     from flows.views.conversation import session_view
     from flows.views.render import conversation_tree
-    from flows.views.stores import opened
 
-    with opened(existing_database(load(config, data))) as stores:
+    with opened_views(existing(load(config, data))) as stores:
         view = session_view(stores, session)
     if view is None:
         raise UserError(f"There is no session {session!r}. 'memory-graph search' finds sessions.")
@@ -71,11 +71,11 @@ def show_prompt(
     data: Data = None,
 ) -> None:
     """Show one prompt with its responses, documents, and where its text was used before."""
+    from flows.stores import opened_views
     from flows.views.conversation import prompt_view
     from flows.views.render import turn_tree
-    from flows.views.stores import opened
 
-    with opened(existing_database(load(config, data))) as stores:
+    with opened_views(existing(load(config, data))) as stores:
         view = prompt_view(stores, prompt.lower())
     if view is None:
         raise UserError(f"There is no prompt {prompt!r}. 'memory-graph search' finds prompts.")
@@ -96,10 +96,10 @@ def search(
     data: Data = None,
 ) -> None:
     """Search the texts of prompts and responses; best hits first."""
-    from flows.views.stores import opened
+    from flows.stores import opened_views
 
     marks = ("[", "]") if as_json else _MARKS
-    with opened(existing_database(load(config, data))) as stores:
+    with opened_views(existing(load(config, data))) as stores:
         hits = stores.search.search(
             " ".join(words),
             limit,
@@ -135,13 +135,13 @@ def similar(
     data: Data = None,
 ) -> None:
     """Find the texts nearest in meaning to an event's text, or to a text of your own."""
+    from flows.stores import opened_views
     from flows.views.neighbours import near_event, near_text
-    from flows.views.stores import opened
 
     if (event is None) == (text is None):
         raise UserError("Name one event, or a text with --text.")
     settings = load(config, data)
-    with opened(existing_database(settings)) as stores:
+    with opened_views(existing(settings)) as stores:
         if text is not None:
             found = near_text(stores, settings.embed, text, limit, tenant)
         else:
@@ -164,10 +164,10 @@ def usage(
     data: Data = None,
 ) -> None:
     """Tokens, cost and latency, as billed with the responses."""
-    from flows.views.stores import opened
+    from flows.stores import opened_views
 
     groups = [b.value for b in by] if by else ["tenant", "model"]
-    with opened(existing_database(load(config, data))) as stores:
+    with opened_views(existing(load(config, data))) as stores:
         rows = stores.usage.usage(groups, tenant=tenant, model=model, user=user)  # type: ignore[arg-type]
         if as_json:
             print_json(rows)

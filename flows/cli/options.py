@@ -33,12 +33,13 @@ def load(config: Path | None, data: Path | None) -> Settings:
     return load_settings(config, data=data)
 
 
-def existing_database(settings: Settings) -> Path:
-    """The store file, which must exist: a command that only reads never makes one."""
+def existing(settings: Settings) -> Settings:
+    """The settings; what they call embedded must exist: a command that only reads never makes it.
+    Raises UserError."""
     path = settings.database_path
-    if not path.exists():
+    if settings.embedded and not path.exists():
         raise UserError(
             f"There is no memory graph in {path.parent}: {path.name} is not there. "
             "Fill one with 'memory-graph run', or name its folder with --data."
         )
-    return path
+    return settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from flows.cli.options import AsJson, Config, Data, existing_database, load
+from flows.cli.options import AsJson, Config, Data, existing, load
 from flows.cli.output import console, print_json, table
 
 
@@ -13,7 +13,7 @@ def status(as_json: AsJson = False, config: Config = None, data: Data = None) ->
     from flows.views.status import status_of
 
     settings = load(config, data)
-    existing_database(settings)
+    existing(settings)
     found = status_of(settings)
     if as_json:
         print_json(found)

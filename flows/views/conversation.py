@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from flows.views.stores import Stores
+from flows.views.stores import Views
 from schemas.queries import Edge, Node
 from schemas.records import RecordId
 
@@ -86,7 +86,7 @@ class Conversation(msgspec.Struct, frozen=True):
     turns: list[Turn]
 
 
-def session_view(stores: Stores, session: str) -> Conversation | None:
+def session_view(stores: Views, session: str) -> Conversation | None:
     """The conversation of a session; None when nothing ever named it."""
     graph = stores.graph
     node = graph.node("Session", session)
@@ -109,7 +109,7 @@ def session_view(stores: Stores, session: str) -> Conversation | None:
     )
 
 
-def prompt_view(stores: Stores, prompt: str) -> Turn | None:
+def prompt_view(stores: Views, prompt: str) -> Turn | None:
     """One prompt and its responses; None when no event ever named it."""
     graph = stores.graph
     node = graph.node("Prompt", prompt)
@@ -144,7 +144,7 @@ def prompt_view(stores: Stores, prompt: str) -> Turn | None:
     )
 
 
-def _reply(stores: Stores, response: str, texts: Mapping[RecordId, str]) -> Reply:
+def _reply(stores: Views, response: str, texts: Mapping[RecordId, str]) -> Reply:
     node = stores.graph.node("Response", response)
     assert node is not None, "an edge starts at a node"
     known = node.properties
@@ -176,7 +176,7 @@ def _reply(stores: Stores, response: str, texts: Mapping[RecordId, str]) -> Repl
     )
 
 
-def _texts(stores: Stores, ids: Sequence[RecordId]) -> dict[RecordId, str]:
+def _texts(stores: Views, ids: Sequence[RecordId]) -> dict[RecordId, str]:
     stored = stores.documents.fetch(ids)
     return {record: str(document.content.get("text", "")) for record, document in stored.items()}
 
@@ -190,7 +190,7 @@ def _findings(known: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _reuse(stores: Stores, node: Node, around: Sequence[Edge]) -> Reuse:
+def _reuse(stores: Views, node: Node, around: Sequence[Edge]) -> Reuse:
     holders = {
         e.source
         for text in (x.target for x in around if x.type == "HAS_TEXT")
@@ -204,7 +204,7 @@ def _reuse(stores: Stores, node: Node, around: Sequence[Edge]) -> Reuse:
     return Reuse(len(holders), len(sessions))
 
 
-def _uses(stores: Stores, label: str, keys: Sequence[str]) -> int:
+def _uses(stores: Views, label: str, keys: Sequence[str]) -> int:
     return sum(
         len(stores.graph.edges(label, key, direction="in", types=("INSTANTIATES",))) for key in keys
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flows.views.stores import Stores
+from flows.views.stores import Views
 from schemas.failures import UserError
 from schemas.items import Kind
 from schemas.queries import Neighbour
@@ -30,7 +30,7 @@ class Near(msgspec.Struct, frozen=True):
     text: str
 
 
-def near_event(stores: Stores, event: str, limit: int, tenant: str | None) -> list[Near]:
+def near_event(stores: Views, event: str, limit: int, tenant: str | None) -> list[Near]:
     """The nearest texts to that of a prompt or response. Raises UserError for an unknown id."""
     for kind in KINDS:
         asked = RecordId(kind, event)
@@ -46,7 +46,7 @@ def near_event(stores: Stores, event: str, limit: int, tenant: str | None) -> li
 
 
 def near_text(
-    stores: Stores, settings: EmbedSettings, text: str, limit: int, tenant: str | None
+    stores: Views, settings: EmbedSettings, text: str, limit: int, tenant: str | None
 ) -> list[Near]:
     """The nearest texts to a text that need not be stored. Loads the local encoder."""
     from stages.embed import Encoder
@@ -58,7 +58,7 @@ def near_text(
     )
 
 
-def _with_texts(stores: Stores, near: Sequence[Neighbour]) -> list[Near]:
+def _with_texts(stores: Views, near: Sequence[Neighbour]) -> list[Near]:
     documents = stores.documents.fetch([n.id for n in near])
     found = []
     for n in near:

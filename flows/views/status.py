@@ -49,8 +49,9 @@ def status_of(settings: Settings) -> Status:
     troubles = dict(health.troubles) if health else {}
     ends = log_ends(settings.log_dir)
     keys = load_keys(settings.data, create=False)
-    with open_stores(settings.database_path, settings.stores, keys) as stores:
-        committed = {p: x.offset for p, x in stores.offsets.load().items()}
+    with open_stores(settings, keys) as stores:
+        offsets = stores.offsets.load() if stores.offsets is not None else {}
+        committed = {p: x.offset for p, x in offsets.items()}
         backlog = stores.parking.backlog()
         partitions = [
             PartitionStatus(
@@ -112,6 +113,4 @@ def _alerts(
 
 
 def _responses(stores: Stores, state: str) -> int:
-    from sinks.sqlite.graph_queries import GraphQueries
-
-    return GraphQueries(stores.database).count("Response", {"state": state})
+    return stores.views.graph.count("Response", {"state": state})

@@ -1,46 +1,24 @@
-"""The embedded stores opened for looking things up, beside a running worker."""
+"""The query side of the four stores, beside a running worker."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
-from sinks.sqlite.database import Database
-from sinks.sqlite.graph_queries import GraphQueries
-from sinks.sqlite.search import SearchSink
-from sinks.sqlite.search_queries import SearchQueries
-from sinks.sqlite.timeseries_queries import UsageQueries
-from sinks.sqlite.vector_queries import VectorQueries
+import msgspec
+
+from schemas.ports import Sink
+from schemas.queries import GraphQueries, SearchQueries, UsageQueries, VectorQueries
+from schemas.records import DocumentRecord
 
 
-class Stores:
-    """The query side of the four stores in one file."""
+class Views(msgspec.Struct, frozen=True):
+    """``documents`` is the search store's sink: it fetches texts by id. In a ``snapshot``, all
+    queries of this thread to one store file see one state; servers answer as they are."""
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.graph = GraphQueries(database)
-        self.search = SearchQueries(database)
-        self.documents = SearchSink(database)
-        self.usage = UsageQueries(database)
-        self.vectors = VectorQueries(database)
-
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """All queries of this thread inside see one state, whatever is written meanwhile."""
-        connection = self.database.reader()
-        connection.execute("BEGIN")
-        try:
-            yield
-        finally:
-            connection.execute("ROLLBACK")
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Stores]:
-    """Opens the store file for a lookup. Raises Damaged and Unavailable."""
-    database = Database.open(path)
-    try:
-        yield Stores(database)
-    finally:
-        database.close()
+    graph: GraphQueries
+    search: SearchQueries
+    documents: Sink[DocumentRecord]
+    usage: UsageQueries
+    vectors: VectorQueries
+    snapshot: Callable[[], AbstractContextManager[None]]

@@ -68,7 +68,7 @@ class Derived:
 
 
 def _opened_stores(settings: Settings) -> AbstractContextManager[Stores]:
-    return open_stores(settings.database_path, settings.stores, load_keys(settings.data))
+    return open_stores(settings, load_keys(settings.data))
 
 
 def _wanted(expected: Expected, records: Iterable[LogRecord], settings: Settings) -> Contents:

@@ -11,8 +11,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flows.settings import load_settings
+from flows.stores import opened_views
 from flows.views.export import hash_of
-from flows.views.stores import opened
 from schemas.log import LogRecord
 
 Place = tuple[str, int, int]
@@ -50,7 +51,7 @@ class Contents(NamedTuple):
 
 def contents(database: Path) -> Contents:
     """Reads a data folder that no worker is using; checks that the file and its index are sound."""
-    with opened(database) as stores:
+    with opened_views(load_settings(data=database.parent)) as stores:
         digest = hash_of(stores.graph)
         graph: dict[tuple[Any, ...], tuple[Any, ...]] = {
             ("node", n.label, n.key): (_text(n.properties),) for n in stores.graph.nodes()

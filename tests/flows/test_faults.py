@@ -146,7 +146,7 @@ def _limit_pages(stores: Stores, pages: int) -> None:
         (now,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {max(now, pages) if pages < 99 else pages}")
 
-    stores.database.run("test", job)
+    stores.folder.database.run("test", job)
 
 
 def _forget_joins(stores: Stores) -> None:
@@ -158,7 +158,7 @@ def _forget_joins(stores: Stores) -> None:
         for (name,) in tables:
             connection.execute(f"DELETE FROM {name}")
 
-    stores.database.run("test", job)
+    stores.folder.database.run("test", job)
 
 
 def _reconciled(settings: Settings) -> Settings:

@@ -38,7 +38,7 @@ KINDS = ("prompt", "response", "session")
 @contextmanager
 def stores_of(settings: Settings) -> Iterator[Stores]:
     keys = load_keys(settings.data, create=False)
-    with open_stores(settings.database_path, settings.stores, keys) as stores:
+    with open_stores(settings, keys) as stores:
         yield stores
 
 
@@ -53,7 +53,7 @@ def contents(settings: Settings, events: list[dict[str, Any]]) -> dict[str, Any]
             }
             for store, sink in stores.sinks.items()
         }
-        graph = GraphQueries(stores.database)
+        graph = GraphQueries(stores.folder.database)
         found["nodes"] = sorted(repr((n.label, n.key, n.properties)) for n in graph.nodes())
         found["edges"] = sorted(
             repr((e.type, e.source, e.target, e.properties)) for e in graph.all_edges()

@@ -1,0 +1,158 @@
+"""Each store, the state and the queues by the name that the settings give: embedded or a server.
+
+A server's library is imported only where the settings name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from importlib import import_module
+from typing import Any, Protocol
+
+import msgspec
+
+from flows.keys import Keys
+from flows.settings import Settings
+from schemas.failures import UserError
+from schemas.ports import Cache, Claims, Joins, Sink
+from schemas.queues import DeadLetters, Parking
+from schemas.records import Store
+from sinks.sqlite.cache import SqliteCache
+from sinks.sqlite.claims import SqliteClaims
+from sinks.sqlite.database import Database
+from sinks.sqlite.deadletters import SqliteDeadLetters
+from sinks.sqlite.graph import GraphSink
+from sinks.sqlite.graph_queries import GraphQueries
+from sinks.sqlite.joins import SqliteJoins
+from sinks.sqlite.parking import SqliteParking
+from sinks.sqlite.search import SearchSink
+from sinks.sqlite.search_queries import SearchQueries
+from sinks.sqlite.timeseries import TimeseriesSink
+from sinks.sqlite.timeseries_queries import UsageQueries
+from sinks.sqlite.vector import VectorSink
+from sinks.sqlite.vector_queries import VectorQueries
+
+
+class Server(Protocol):
+    """The housekeeping of a store that is a server of its own."""
+
+    def init(self) -> Sequence[str]:
+        """Makes what is missing; says what it made, a line each. Idempotent. Raises Unavailable."""
+        ...
+
+    def check(self) -> None:
+        """Raises UserError naming what is missing, and Unavailable when it does not answer."""
+        ...
+
+    def size(self) -> int | None:
+        """Bytes on disk, where the server tells."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A store as it was opened; ``server`` is None for one in the SQLite file."""
+
+    sink: Sink[Any]
+    queries: Any
+    server: Server | None = None
+
+
+class State(msgspec.Struct, frozen=True):
+    """What the stages keep between events."""
+
+    claims: Claims
+    joins: Joins
+    vectors: Cache
+
+
+class Queues(msgspec.Struct, frozen=True):
+    """Where what cannot go on now is kept."""
+
+    letters: DeadLetters
+    parking: Parking
+
+
+class Folder:
+    """The one SQLite file of a data folder, opened when it is first asked for."""
+
+    def __init__(self, settings: Settings, stack: ExitStack) -> None:
+        self._path = settings.database_path
+        self._stack = stack
+        self._database: Database | None = None
+
+    @property
+    def database(self) -> Database:
+        """Raises Damaged and Unavailable."""
+        if self._database is None:
+            self._database = Database.open(self._path)
+            self._stack.callback(self._database.close)
+        return self._database
+
+    @property
+    def opened(self) -> Database | None:
+        """The file, if anything asked for it so far."""
+        return self._database
+
+
+_SQLITE: dict[Store, Callable[[Database, Settings], tuple[Sink[Any], Any]]] = {
+    "graph": lambda d, s: (GraphSink(d, s.stores.graph), GraphQueries(d)),
+    "vector": lambda d, s: (VectorSink(d, s.stores.vector), VectorQueries(d)),
+    "timeseries": lambda d, s: (TimeseriesSink(d, s.stores.timeseries), UsageQueries(d)),
+    "search": lambda d, s: (SearchSink(d, s.stores.search), SearchQueries(d)),
+}
+_SERVERS = {
+    "neo4j": "Neo4jStore",
+    "pinecone": "PineconeStore",
+    "influxdb": "InfluxStore",
+    "elasticsearch": "ElasticsearchStore",
+}
+"""Packages of ``sinks`` and the class in each that is the store."""
+
+
+def open_store(store: Store, settings: Settings, folder: Folder, stack: ExitStack) -> Kept:
+    """Opens a store; a server need not answer yet."""
+    name: str = getattr(settings.backends, store)
+    if name == "sqlite":
+        sink, queries = _SQLITE[store](folder.database, settings)
+        stack.callback(sink.close)
+        return Kept(sink, queries)
+    server = load(f"sinks.{name}", _SERVERS[name])(getattr(settings, name))
+    stack.callback(server.close)
+    return Kept(server.sink, server.queries, server)
+
+
+def open_state(settings: Settings, folder: Folder, store_set: Callable[[], str]) -> State:
+    """Claims, joins and the cache of vectors."""
+    if settings.backends.state == "redis":
+        state = load("sinks.redis", "RedisState")(settings.redis, store_set)
+        return State(state.claims, state.joins, state.cache("vectors"))
+    database = folder.database
+    return State(SqliteClaims(database), SqliteJoins(database), SqliteCache(database, "vectors"))
+
+
+def open_queues(settings: Settings, keys: Keys, folder: Folder, stack: ExitStack) -> Queues:
+    """Dead letters and the records that a store owes."""
+    if settings.backends.queues == "kafka":
+        queues = load("sinks.kafka", "KafkaQueues")(
+            settings.kafka, None if settings.dlq.plaintext else keys.dead_letters
+        )
+        stack.callback(queues.close)
+        return Queues(queues.letters, queues.parking)
+    database = folder.database
+    return Queues(SqliteDeadLetters(database, keys.dead_letters), SqliteParking(database))
+
+
+def load(module: str, name: str) -> Any:
+    """Something of a package whose library is an extra. Raises UserError where it is missing."""
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("flows", "stages", "sinks", "schemas"):
+            raise
+        raise UserError(
+            f"The settings name {module.rpartition('.')[2]}, and the package {error.name} is not "
+            "installed. Install it with: pip install 'llm-memory-graph[production]'"
+        ) from None
