@@ -77,8 +77,8 @@ def reference_markdown() -> str:
         "",
         "Settings come from a TOML file (`--config FILE` or `MEMORY_GRAPH_CONFIG`). The variable",
         "`MEMORY_GRAPH_<SECTION>__<KEY>` overrides a key, `--data` overrides `worker.data`. The",
-        "master key comes from `MEMORY_GRAPH_KEY` (32 bytes, base64) or `<data>/secret.key`. Secrets",
-        "come from their variables only.",
+        "master key comes from `MEMORY_GRAPH_KEY` (32 bytes, base64) or `<data>/secret.key`.",
+        "Secrets come from their variables only.",
     ]
     entries = list(keys())
     for section, group in groupby(entries, key=lambda e: e[0][:-1]):
