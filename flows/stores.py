@@ -117,6 +117,17 @@ def opened_views(settings: Settings) -> Iterator[Views]:
 
 
 @contextmanager
+def opened_servers(settings: Settings) -> Iterator[Mapping[str, Server]]:
+    """The stores that are servers, by the name of the backend; nothing embedded is opened."""
+    with ExitStack() as stack:
+        folder = Folder(settings, stack)
+        named = {getattr(settings.backends, store): store for store in STORES}
+        named.pop("sqlite", None)
+        kept = {n: open_store(store, settings, folder, stack) for n, store in named.items()}
+        yield {n: one.server for n, one in kept.items() if one.server is not None}
+
+
+@contextmanager
 def opened_letters(settings: Settings) -> Iterator[DeadLetters]:
     """The dead letters, with the key that opens them."""
     keys = load_keys(settings.data, create=False)

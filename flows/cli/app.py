@@ -56,6 +56,7 @@ def _register() -> None:
     from flows.cli.lookups import search, show_app, similar, usage
     from flows.cli.run import run
     from flows.cli.status import status
+    from flows.cli.stores import app as stores_app
 
     app.add_typer(log_app, name="log")
     app.command()(run)
@@ -67,6 +68,7 @@ def _register() -> None:
     app.add_typer(graph_app, name="graph")
     app.add_typer(dlq_app, name="dlq")
     app.command()(reconcile)
+    app.add_typer(stores_app, name="stores")
     app.add_typer(config_app, name="config")
 
 
