@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.discovery import label, sink_classes
+from tests.conformance.discovery import sink_params
 from tests.conformance.factories import SINKS
 from tests.conformance.harness import Harness
 
 
-@pytest.fixture(params=sink_classes(), ids=label)
+@pytest.fixture(params=sink_params())
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]:
-    made = SINKS[request.param](tmp_path / "store")
+    made = SINKS[request.param](tmp_path / "store", request)
     yield made
     made.close()

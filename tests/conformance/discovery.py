@@ -10,6 +10,9 @@ import importlib
 import inspect
 import pkgutil
 from types import ModuleType
+from typing import Any
+
+import pytest
 
 import sinks
 import stages
@@ -25,6 +28,18 @@ def sink_classes() -> list[type]:
         for found in _classes(sinks)
         if getattr(found, "store", None) in STORES
         and all(callable(getattr(found, method, None)) for method in SINK_METHODS)
+    ]
+
+
+def sink_params() -> list[Any]:
+    """The same for ``parametrize``; those that need a server are marked ``servers``."""
+    return [
+        pytest.param(
+            found,
+            id=label(found),
+            marks=[] if found.__module__.startswith("sinks.sqlite.") else [pytest.mark.servers],
+        )
+        for found in sink_classes()
     ]
 
 

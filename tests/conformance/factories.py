@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from sinks.sqlite.claims import SqliteClaims
 from sinks.sqlite.database import Database
 from sinks.sqlite.graph import GraphSink
@@ -27,10 +29,11 @@ from tests.conformance.harness import Harness, SqliteHarness
 
 KEY = bytes(range(32))
 
-SINKS: dict[type, Callable[[Path], Harness]] = {
-    sink: lambda folder, sink=sink: SqliteHarness(folder, sink)
+SINKS: dict[type, Callable[[Path, pytest.FixtureRequest], Harness]] = {
+    sink: lambda folder, _, sink=sink: SqliteHarness(folder, sink)
     for sink in (GraphSink, VectorSink, TimeseriesSink, SearchSink)
 }
+"""Each makes a harness on storage of its own; the request is asked for the server, if any."""
 
 
 class StageFactory(NamedTuple):

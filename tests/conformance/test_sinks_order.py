@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.records import STORES, Record, Store
-from tests.conformance.discovery import label, sink_classes
+from tests.conformance.discovery import sink_params
 from tests.conformance.factories import SINKS
 from tests.conformance.records import identity, record
 
@@ -21,13 +21,19 @@ KEYS = st.tuples(
 _COUNTER = itertools.count()
 
 
-def run(sink: type, folder: Path, batches: list[list[Record]], erased: list[int]) -> object:
+def run(
+    sink: type,
+    folder: Path,
+    request: pytest.FixtureRequest,
+    batches: list[list[Record]],
+    erased: list[int],
+) -> object:
     """Everything stored after these batches, if some ids were erased before.
 
     (Erased afterwards, a record leaves behind what it shares: hubs that other records may hold.)
     """
     here = folder / str(next(_COUNTER))
-    harness = SINKS[sink](here)
+    harness = SINKS[sink](here, request)
     try:
         opened = harness.open()
         opened.delete([identity(n) for n in erased])
@@ -36,14 +42,17 @@ def run(sink: type, folder: Path, batches: list[list[Record]], erased: list[int]
         return harness.dump()
     finally:
         harness.close()
-        shutil.rmtree(here)
+        shutil.rmtree(here, ignore_errors=True)
 
 
-@pytest.mark.parametrize("sink", sink_classes(), ids=label)
+@pytest.mark.parametrize("sink", sink_params())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_order_gives_the_same(
-    sink: type, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    sink: type,
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> None:
     store: Store = sink.store  # type: ignore[attr-defined]
     assert store in STORES
@@ -57,4 +66,5 @@ def test_any_order_gives_the_same(
     erased = data.draw(st.lists(st.integers(0, 5), max_size=2))
     folder = tmp_path_factory.getbasetemp() / "order"
     once = sorted(records, key=lambda r: (r.stamp.version, r.stamp.record_id))
-    assert run(sink, folder, batches, erased) == run(sink, folder, [once], erased)
+    first = run(sink, folder, request, batches, erased)
+    assert first == run(sink, folder, request, [once], erased)
