@@ -1,0 +1,172 @@
+"""The topics of an installation, as data, and how they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from schemas.failures import UserError
+from schemas.ports import Unavailable
+from schemas.records import Store
+from sinks.kafka.client import WHAT, code_of, open_admin, raise_for, unavailable
+from sinks.kafka.settings import KafkaSettings
+
+DAY = 86_400_000
+SECONDS = 30.0
+
+INPUTS = {"llm.prompts.v1": (12, 7), "llm.responses.v1": (12, 7), "llm.sessions.v1": (4, 30)}
+"""Partitions and days of retention (specification, *Kafka topics*)."""
+STORES: tuple[Store, ...] = ("graph", "vector", "timeseries", "search")
+ENRICHMENT = "llm.enrichment.v1"
+
+
+def dead_letters(topic: str) -> str:
+    """The twin that keeps the dead letters of an input topic."""
+    return f"{topic}-dlq"
+
+
+def reconciliation(store: Store) -> str:
+    """The queue of records that one store could not take."""
+    return f"llm.reconciliation.{store}.v1"
+
+
+class TopicSpec(msgspec.Struct, frozen=True):
+    """A topic as it should be. ``name`` is without the prefix."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+def specified() -> tuple[TopicSpec, ...]:
+    """Every topic.
+
+    Dead letters are keyed by coordinates and their state is the latest record of a key, which is
+    what compaction keeps. The queues are not compacted: the latest record of an id need not have
+    its highest version. Neither expires, or what nobody has looked at yet would be lost.
+    """
+    inputs = [
+        TopicSpec(
+            name,
+            partitions,
+            {
+                "cleanup.policy": "delete",
+                "retention.ms": str(days * DAY),
+                "retention.bytes": "-1",
+                "compression.type": "snappy",
+                "max.message.bytes": str(8 << 20),
+            },
+        )
+        for name, (partitions, days) in INPUTS.items()
+    ]
+    kept = {
+        "retention.ms": "-1",
+        "retention.bytes": "-1",
+        "compression.type": "snappy",
+        "max.message.bytes": str(16 << 20),
+    }
+    letters = [
+        TopicSpec(dead_letters(name), 4, {"cleanup.policy": "compact", **kept}) for name in INPUTS
+    ]
+    queues = [
+        TopicSpec(reconciliation(store), 4, {"cleanup.policy": "delete", **kept})
+        for store in STORES
+    ]
+    enrichment = TopicSpec(ENRICHMENT, 12, {"cleanup.policy": "delete", **kept})
+    return (*inputs, *letters, *queues, enrichment)
+
+
+class Created(msgspec.Struct, frozen=True):
+    """What became of one topic; ``differs`` names what is not as specified: (key, is, should)."""
+
+    topic: str
+    status: Literal["created", "exists"]
+    differs: tuple[tuple[str, str, str], ...] = ()
+
+
+def create_topics(
+    settings: KafkaSettings, replication: int = 3, topics: Sequence[TopicSpec] | None = None
+) -> list[Created]:
+    """Makes the topics that are missing; changes none that exists. Durable when it returns.
+
+    Raises Unavailable, and UserError where the cluster refuses for good.
+    """
+    wanted = specified() if topics is None else topics
+    admin = open_admin(settings)
+    prefix = settings.topic_prefix
+    requests = [
+        NewTopic(prefix + s.name, s.partitions, replication, config=dict(s.config)) for s in wanted
+    ]
+    made: set[str] = set()
+    try:
+        for name, future in admin.create_topics(requests, operation_timeout=SECONDS).items():
+            try:
+                future.result(SECONDS)
+                made.add(name)
+            except KafkaException as exception:
+                error: KafkaError = exception.args[0]
+                if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise _refused(settings, name, error, replication) from None
+        found = _found(admin, [prefix + s.name for s in wanted if prefix + s.name not in made])
+    except KafkaException as exception:
+        raise unavailable(exception) from None
+    except TimeoutError:
+        raise Unavailable(WHAT, "timed_out") from None
+    return [
+        Created(prefix + spec.name, "created")
+        if prefix + spec.name in made
+        else Created(prefix + spec.name, "exists", _differs(spec, *found[prefix + spec.name]))
+        for spec in wanted
+    ]
+
+
+def _found(admin: AdminClient, names: list[str]) -> dict[str, tuple[int, dict[str, str]]]:
+    """Partitions and configuration of existing topics."""
+    if not names:
+        return {}
+    listed = admin.list_topics(timeout=SECONDS).topics
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    answers = admin.describe_configs(resources, request_timeout=SECONDS)
+    return {
+        resource.name: (
+            len(listed[resource.name].partitions),
+            {key: str(entry.value) for key, entry in future.result(SECONDS).items()},
+        )
+        for resource, future in answers.items()
+    }
+
+
+def _differs(
+    spec: TopicSpec, partitions: int, config: Mapping[str, str]
+) -> tuple[tuple[str, str, str], ...]:
+    differing = [
+        (key, config.get(key, ""), value)
+        for key, value in spec.config.items()
+        if config.get(key) != value
+    ]
+    if partitions != spec.partitions:
+        differing.insert(0, ("partitions", str(partitions), str(spec.partitions)))
+    return tuple(differing)
+
+
+def _refused(
+    settings: KafkaSettings, name: str, error: KafkaError, replication: int
+) -> UserError | Unavailable:
+    raise_for(settings, error.code())
+    if error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
+        return UserError(
+            f"The cluster cannot keep {replication} copies of {name}. Give the number of copies "
+            "with --replication, at most the number of brokers."
+        )
+    if error.code() in (KafkaError.POLICY_VIOLATION, KafkaError.TOPIC_EXCEPTION):
+        return UserError(f"The cluster does not allow the topic {name} ({code_of(error)}).")
+    return Unavailable(WHAT, code_of(error))
