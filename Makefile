@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= .data/sample
 JOBS ?= 2
 
-.PHONY: help run test test-all kills hostile lint types lock bench clean install dev
+.PHONY: help run test test-all kills hostile lint types proto lock bench clean install dev
 
 help:           ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ lint: dev       ## Check style and the layers.
 
 types: dev      ## Check the types of our packages.
 	@$(BIN)/mypy
+
+proto: dev      ## Generate the gRPC code from schemas/proto/*.proto.
+	@$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. --grpc_python_out=. schemas/proto/registry.proto
 
 bench: dev      ## Run the benchmarks; results go to benchmarks/results/.
 	@$(BIN)/python -m benchmarks

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.lookup.names import variants
-from stages.lookup.registry import PICO_PER_MILLION
+from stages.lookup.prices import PICO_PER_MILLION
 
 MEMBER = "litellm/model_prices_and_context_window_backup.json"
 TARGET = Path(__file__).parent / "data" / "models.toml"

@@ -2,104 +2,40 @@
 
 from __future__ import annotations
 
-import datetime
-from bisect import bisect_right
-from collections.abc import Sequence
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
 from schemas.items import ModelFacts
-from schemas.ports import ModelEntry, Price, Tier
+from schemas.ports import ModelEntry
 from stages.lookup.names import provider_name, variants
+from stages.lookup.prices import Model, Resolved, Written, WrittenPrice, history, resolved
 from stages.lookup.tomlfile import FileError, read_toml
-
-PICO_PER_MILLION = 10**6
-"""USD per million tokens × this = 10⁻¹² USD per token."""
 
 _MEMO = 10_000
 _LONG = 256
 """Characters: longer names are not remembered, so that the memo's bound is one of memory too."""
-_US = 1_000_000
 
 
-def _pico(value: object) -> int:
-    """USD per million tokens as whole 10⁻¹² USD per token."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-        raise ValueError
-    try:
-        pico = Decimal(value) * PICO_PER_MILLION
-        whole = int(pico)
-    except (ArithmeticError, ValueError):
-        raise ValueError from None
-    if pico != whole or not 0 <= whole < 1 << 63:
-        raise ValueError
-    return whole
-
-
-Usd = Annotated[int, BeforeValidator(_pico)]
-_USD = "USD per million tokens, not negative, at most six digits after the point"
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Rates(_File):
-    input: Usd = Field(description=_USD)
-    output: Usd = Field(description=_USD)
-    cached: Usd | None = Field(default=None, description=_USD)
-    cache_write: Usd | None = Field(default=None, description=_USD)
-    reasoning: Usd | None = Field(default=None, description=_USD)
-
-
-class _Tier(_Rates):
-    above: int = Field(ge=0, description="a number of prompt tokens")
-
-
-class _Price(_Rates):
-    since: datetime.date = Field(alias="from", description="a date, YYYY-MM-DD")
-    version: str | None = Field(
-        default=None, min_length=1, description="the price list that it was first in"
-    )
-    tiers: list[_Tier] = Field(default=[], description="an array of tables with above")
-
-
-class _Model(_File):
+class _Model(Written):
     id: str = Field(min_length=1, description="the model's name at its provider")
     provider: str = Field(min_length=1, description="the provider's name")
     family: str | None = Field(default=None, description="a name; the id where it is not given")
     context_window: int | None = Field(default=None, ge=1, description="a number of tokens")
     max_output_tokens: int | None = Field(default=None, ge=1, description="a number of tokens")
     aliases: list[str] = Field(default=[], description="an array of names")
-    prices: list[_Price] = Field(default=[], description="an array of tables with from")
+    prices: list[WrittenPrice] = Field(default=[], description="an array of tables with from")
 
 
-class _Models(_File):
+class _Models(Written):
     version: str = Field(min_length=1, description="the name of this price list")
     source: dict[str, str] = Field(default={}, description="a table of texts")
     providers: dict[str, list[str]] = Field(
         default={}, description="for each provider an array of its other names"
     )
     models: list[_Model] = Field(default=[], description="an array of tables with id and provider")
-
-
-class _Entry(NamedTuple):
-    id: str
-    provider: str
-    facts: ModelFacts
-    starts: tuple[int, ...]
-    prices: tuple[Price, ...]
-
-
-class _Resolved(NamedTuple):
-    """``entries`` are those before the first price, and from each price on."""
-
-    starts: tuple[int, ...]
-    entries: tuple[ModelEntry, ...]
 
 
 def shipped_models() -> Path:
@@ -119,15 +55,15 @@ class TomlRegistry:
     def __init__(self, *paths: Path) -> None:
         self._providers: dict[str, str] = {}
         self._order: dict[str, int] = {}
-        self._entries: dict[tuple[str, str], _Entry] = {}
-        self._names: dict[tuple[str, str], _Entry] = {}
+        self._entries: dict[tuple[str, str], Model] = {}
+        self._names: dict[tuple[str, str], Model] = {}
         for path in paths:
             self._read(path)
-        self._anywhere: dict[str, _Entry] = {}
+        self._anywhere: dict[str, Model] = {}
         by_provider = sorted(self._names.items(), key=lambda item: self._order[item[0][0]])
         for (_, name), entry in by_provider:
             self._anywhere.setdefault(name, entry)
-        self._memo: dict[tuple[str, str | None], _Resolved | None] = {}
+        self._memo: dict[tuple[str, str | None], Resolved | None] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -139,43 +75,28 @@ class TomlRegistry:
         answers: list[ModelEntry | None] = []
         for name, provider, time in models:
             try:
-                resolved = self._memo[name, provider]
+                found = self._memo[name, provider]
             except KeyError:
-                resolved = self._resolve(name, provider)
-            answers.append(
-                None if resolved is None else resolved.entries[bisect_right(resolved.starts, time)]
-            )
+                found = self._resolve(name, provider)
+            answers.append(None if found is None else found.at(time))
         return answers
 
-    def _resolve(self, name: str, provider: str | None) -> _Resolved | None:
+    def _resolve(self, name: str, provider: str | None) -> Resolved | None:
         found = self._find(name, provider)
-        if found is None:
-            resolved = None
-        else:
-            alias = name != found.id or (provider is not None and provider != found.provider)
-            facts = ModelFacts(
-                found.id,
-                found.provider,
-                found.facts.context_window,
-                found.facts.max_output_tokens,
-                alias,
-                found.facts.family,
-            )
-            prices = (None, *found.prices)
-            resolved = _Resolved(found.starts, tuple(ModelEntry(facts, p) for p in prices))
+        answer = None if found is None else resolved(found, name, provider)
         if len(name) + len(provider or "") <= _LONG:
             if len(self._memo) >= _MEMO:
                 self._memo.clear()
-            self._memo[name, provider] = resolved
-        return resolved
+            self._memo[name, provider] = answer
+        return answer
 
-    def _find(self, name: str, provider: str | None) -> _Entry | None:
+    def _find(self, name: str, provider: str | None) -> Model | None:
         given = None
         if provider:
-            given = self._known_provider(provider)
+            given = self.known_provider(provider)
             if given is None:
                 return None
-        for variant, named in variants(name, self._known_provider):
+        for variant, named in variants(name, self.known_provider):
             owner = given or named
             entry = (
                 self._anywhere.get(variant) if owner is None else self._names.get((owner, variant))
@@ -184,8 +105,24 @@ class TomlRegistry:
                 return entry
         return None
 
-    def _known_provider(self, name: str) -> str | None:
+    def known_provider(self, name: str) -> str | None:
+        """A provider by any of its names."""
         return self._providers.get(provider_name(name))
+
+    @property
+    def models(self) -> Mapping[tuple[str, str], Model]:
+        """All models by provider and id."""
+        return self._entries
+
+    @property
+    def names(self) -> Mapping[tuple[str, str], Model]:
+        """All models by provider and each of their names in lower case."""
+        return self._names
+
+    @property
+    def first(self) -> Mapping[str, Model]:
+        """What each name in lower case stands for where no provider is given."""
+        return self._anywhere
 
     def _read(self, path: Path) -> None:
         found = read_toml(path, _Models)
@@ -195,7 +132,7 @@ class TomlRegistry:
                 known = self._providers.setdefault(provider_name(other), provider)
                 if known != provider:
                     raise FileError(path, f"providers.{provider}", "a name of another provider")
-        names: dict[tuple[str, str], _Entry] = {}
+        names: dict[tuple[str, str], Model] = {}
         for number, model in enumerate(found.models, 1):
             provider = self._providers.get(provider_name(model.provider), model.provider)
             self._add_provider(provider)
@@ -216,10 +153,13 @@ class TomlRegistry:
         self._order.setdefault(provider, len(self._order))
 
 
-def _entry(model: _Model, provider: str, version: str, path: Path, number: int) -> _Entry:
-    days = [price.since for price in model.prices]
-    if days != sorted(set(days)):
-        raise FileError(path, f"models[{number}].prices", "expected each from after the one before")
+def _entry(model: _Model, provider: str, version: str, path: Path, number: int) -> Model:
+    try:
+        starts, prices = history(model.prices, version)
+    except ValueError:
+        raise FileError(
+            path, f"models[{number}].prices", "expected each from after the one before"
+        ) from None
     facts = ModelFacts(
         model.id,
         provider,
@@ -227,32 +167,5 @@ def _entry(model: _Model, provider: str, version: str, path: Path, number: int) 
         model.max_output_tokens,
         family=model.family or model.id,
     )
-    return _Entry(
-        model.id,
-        provider,
-        facts,
-        tuple(_midnight(day) for day in days),
-        tuple(_price(price, version) for price in model.prices),
-    )
-
-
-def _price(price: _Price, version: str) -> Price:
-    tiers = tuple(
-        Tier(t.above, t.input, t.output, t.cached, t.cache_write, t.reasoning)
-        for t in sorted(price.tiers, key=lambda tier: tier.above)
-    )
-    return Price(
-        price.version or version,
-        price.since.isoformat(),
-        price.input,
-        price.output,
-        price.cached,
-        price.cache_write,
-        price.reasoning,
-        tiers,
-    )
-
-
-def _midnight(day: datetime.date) -> int:
-    """The start of a day in UTC, in µs since 1970."""
-    return (day - datetime.date(1970, 1, 1)).days * 86_400 * _US
+    names = frozenset(name.lower() for name in (model.id, *model.aliases))
+    return Model(model.id, provider, facts, starts, prices, names)
