@@ -89,6 +89,8 @@ class GrpcRegistry:
         self._stop = threading.Event()
         self._call: Any = None
         self._thread: threading.Thread | None = None
+        self.following = False
+        """Whether updates arrive now."""
         self.asked = 0
         """Names sent to the registry since the start."""
         self.malformed = 0
@@ -234,6 +236,7 @@ class GrpcRegistry:
                     return
                 call.initial_metadata()  # The subscription stands; what came before it was missed.
                 self._forget_all()
+                self.following = True
                 for update in call:
                     failures, told = 0, ""
                     self._forget(update.model)
@@ -242,6 +245,7 @@ class GrpcRegistry:
                 code = _code(error)
             except ValueError:  # The channel was closed.
                 return
+            self.following = False
             if self._stop.is_set():
                 return
             self._forget_all()
