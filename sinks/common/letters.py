@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.failures import Rejected
 from schemas.log import Origin, Original
-from schemas.queues import Refused
+from schemas.queues import DeadLetter, Refused
 from schemas.records import Store
 from sinks.common.packing import body, pack, unpack_record
 
@@ -79,10 +79,11 @@ def associated(kind: str, origin: Origin, store: str) -> bytes:
     return "\0".join(place).encode()
 
 
-def payload(store: Store | None, code: str, plain: bytes) -> Original | Refused:
-    """What was packed in a letter: an event, or the record that ``store`` refused."""
-    if store:
-        return Refused(store, unpack_record(store, plain), code)
+def payload(letter: DeadLetter, plain: bytes) -> Original | Refused:
+    """What was packed in a letter: an event, or the record that its store refused."""
+    if letter.store:
+        store: Store = letter.store  # type: ignore[assignment]
+        return Refused(store, unpack_record(store, plain), letter.code)
     return Original(*_originals.decode(body(plain)))
 
 
