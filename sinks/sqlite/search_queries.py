@@ -9,10 +9,9 @@ from schemas.items import Kind
 from schemas.queries import Hit
 from schemas.records import RecordId
 from sinks.common.stamps import from_json
+from sinks.common.words import literal_snippet
 from sinks.sqlite.database import Database
 from sinks.sqlite.search_terms import Terms, terms
-
-_AROUND = 60
 
 
 class SearchQueries:
@@ -100,7 +99,7 @@ def _rows(
 
 def _hit(row: tuple[Any, ...], asked: Terms, marks: tuple[str, str], whole: bool) -> Hit:
     kind, id_, time, tenant, user, session, model, fields, score, text = row
-    snippet = text if asked.match else _literal(text, asked.contains, marks, whole)
+    snippet = text if asked.match else literal_snippet(text, asked.contains, marks, whole)
     return Hit(
         RecordId(kind, id_),
         float(score),
@@ -112,14 +111,3 @@ def _hit(row: tuple[Any, ...], asked: Terms, marks: tuple[str, str], whole: bool
         snippet,
         from_json(fields),
     )
-
-
-def _literal(text: str, words: tuple[str, ...], marks: tuple[str, str], whole: bool) -> str:
-    """The surroundings of the first word, with every word marked."""
-    if not whole:
-        at = text.find(words[0])
-        start, end = max(at - _AROUND, 0), at + len(words[0]) + _AROUND
-        text = ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")
-    for word in words:
-        text = text.replace(word, f"{marks[0]}{word}{marks[1]}")
-    return text

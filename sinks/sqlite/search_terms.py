@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from typing import NamedTuple
 
-_TERM = re.compile(r'(-?)(?:"([^"]*)"?|([^\s"]+))')
-# Scripts written without spaces: the tokenizer takes a whole run for one word.
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff]"
-)
+from sinks.common.words import parse
 
 
 class Terms(NamedTuple):
@@ -36,17 +29,11 @@ def terms(words: str) -> Terms:
     unwanted: list[str] = []
     contains: list[str] = []
     lacks: list[str] = []
-    clean = words.replace("\0", " ").encode("utf-8", "replace").decode()
-    for minus, phrase, word in _TERM.findall(clean):
-        text = phrase.strip() or word
-        prefix = not phrase and text.endswith("*")
-        text = text if phrase else text.rstrip("*")
-        if not _has_token(text):
-            continue
-        if _UNSPACED.search(text):
+    for text, prefix, minus, literal in parse(words):
+        if literal:
             (lacks if minus else contains).append(text)
-            continue
-        (unwanted if minus else wanted).append(_quoted(text) + (" *" if prefix else ""))
+        else:
+            (unwanted if minus else wanted).append(_quoted(text) + (" *" if prefix else ""))
     match = f"({' '.join(wanted)})" if wanted else ""
     if match and unwanted:
         match += f" NOT ({' OR '.join(unwanted)})"
@@ -57,11 +44,3 @@ def terms(words: str) -> Terms:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
-
-
-def _has_token(text: str) -> bool:
-    """Whether unicode61 finds a token in it: letters, numbers, private use."""
-    return any(
-        unicodedata.category(character)[0] in "LN" or unicodedata.category(character) == "Co"
-        for character in text
-    )
