@@ -134,6 +134,7 @@ class Guard(Generic[In, Out]):
                 return outcome
 
     def _run(self, chunk: Chunk[In]) -> Outcome[Out]:
+        self._control.beat()
         span = _span(chunk)
         if span is None:
             return self._stage(chunk)

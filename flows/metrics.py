@@ -6,16 +6,18 @@ value that is known beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-from wsgiref.simple_server import WSGIServer
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args
 
-import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
 
+from flows.breaker import Circuit
+from flows.health import Health
+from flows.httpserver import Answer, Page
 from schemas.chunk import Outcome
 from schemas.events import TOPICS
-from schemas.failures import Rejected, UserError
+from schemas.failures import Rejected
 from schemas.records import STORES, Store
 
 PREFIX = "llm_memory_graph_"
@@ -24,21 +26,7 @@ _SHORT = (0.01, 0.05, 0.1, 0.5, 1.0)
 STATUSES = ("accepted", "duplicate", "rejected")
 QUERIES = ("show", "search", "similar", "usage", "graph", "status")
 CACHES = ("vectors",)
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """What is measured off the hot path, a few times a minute. ``lag`` is by topic."""
-
-    nodes: int
-    edges: int
-    sizes: dict[str, int]
-    backlog: dict[Store, int]
-    dead_letters: int
-    lag: dict[str, int]
-    cache_hit_rates: dict[str, float]
-    rejected_share: float
-    alert: bool
-    troubles: int
+CIRCUITS: tuple[Circuit, ...] = get_args(Circuit)
 
 
 class Metrics:
@@ -74,8 +62,17 @@ class Metrics:
         self._share = self._gauge("rejected_share", "Share rejected of the last events.")
         self._alert = self._gauge("rejected_alert", "1 while that share is over its limit.")
         self._troubles = self._gauge("troubles", "Dependencies that do not work now.")
+        self._trouble = self._gauge("trouble", "1 for what does not work, and why.", "what", "code")
+        self._breaker = self._gauge("breaker_state", "1 for the state it is in.", "store", "state")
+        self._unclaimed = self._counter("claims_failed_open", "Events passed without a claim.")
+        self._redelivered = self._counter("events_redelivered", "Events read again.", "topic")
+        self._up = self._gauge("alive", "0 where a restart is the remedy.")
+        self._ready = self._gauge("ready", "1 while the worker reads.")
+        self._assigned = self._gauge("partitions_assigned", "Partitions this worker reads.")
+        self._silent = self._gauge("main_loop_silent_seconds", "Time since its last turn.")
         for topic in TOPICS:
             self._lag.labels(topic)
+            self._redelivered.labels(topic)
             for status in STATUSES:
                 self._received.labels(topic, status)
         for stage in stages:
@@ -83,6 +80,8 @@ class Metrics:
         for store in STORES:
             self._latency.labels(store)
             self._backlog.labels(store)
+            for state in CIRCUITS:
+                self._breaker.labels(store, state).set(state == "closed")
             for status in ("written", "erased", "rejected", "parked"):
                 self._written.labels(store, status)
         for query in QUERIES:
@@ -121,34 +120,63 @@ class Metrics:
         self._queries.labels(kind, "ok" if ok else "error").inc()
         self._query_time.labels(kind).observe(seconds)
 
-    def sample(self, sample: Sample) -> None:
-        """Takes over what was measured off the hot path."""
-        self._nodes.set(sample.nodes)
-        self._edges.set(sample.edges)
-        self._letters.set(sample.dead_letters)
-        self._share.set(sample.rejected_share)
-        self._alert.set(sample.alert)
-        self._troubles.set(sample.troubles)
-        _set_all(self._sizes, sample.sizes.items())
-        _set_all(self._backlog, sample.backlog.items())
-        _set_all(self._lag, sample.lag.items())
-        _set_all(self._hits, sample.cache_hit_rates.items())
+    def unclaimed(self, events: int) -> None:
+        """Events that passed without a claim: the claim store did not answer."""
+        self._unclaimed.inc(events)
 
-    def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
-        """Serves ``/metrics``; answers the port and what stops it. Raises :class:`UserError`."""
-        try:
-            server, thread = start_http_server(port, host, self.registry)
-        except OSError:
-            raise UserError(
-                f"Metrics cannot be served on {host}:{port}: the address is in use or not ours. "
-                "Choose another with --metrics-port."
-            ) from None
+    def redelivered(self, topic: str, events: int) -> None:
+        """Events that were read before."""
+        self._redelivered.labels(topic).inc(events)
 
-        def stop() -> None:
-            _shut_down(server)
-            thread.join()
+    def graph_size(self, nodes: Mapping[str, int], edges: Mapping[str, int]) -> None:
+        """Nodes by label, edges by type."""
+        self._nodes.set(sum(nodes.values()))
+        self._edges.set(sum(edges.values()))
 
-        return server.server_port, stop
+    def sizes(self, sizes: Mapping[str, int]) -> None:
+        """Bytes on disk by backend."""
+        _set_all(self._sizes, sizes)
+
+    def backlog(self, backlog: Mapping[Store, int]) -> None:
+        """Parked records by store."""
+        _set_all(self._backlog, backlog)
+
+    def letters(self, count: int) -> None:
+        """Open dead letters."""
+        self._letters.set(count)
+
+    def lag(self, lag: Mapping[str, int]) -> None:
+        """Records not yet committed, by topic."""
+        _set_all(self._lag, lag)
+
+    def hit_rates(self, rates: Mapping[str, float]) -> None:
+        """Hits in per cent by cache."""
+        _set_all(self._hits, rates)
+
+    def page(self, health: Callable[[], Health]) -> Page:
+        """``/metrics``, with the worker's health as it is at that moment."""
+
+        def answer(accept: str) -> Answer:
+            self._live(health())
+            encode, kind = choose_encoder(accept)
+            return Answer(200, kind, encode(self.registry))
+
+        return answer
+
+    def _live(self, health: Health) -> None:
+        self._share.set(health.rejected_share)
+        self._alert.set(health.alert)
+        self._up.set(health.alive)
+        self._ready.set(health.ready)
+        self._assigned.set(health.assigned or 0)
+        self._silent.set(health.silent or 0.0)
+        self._troubles.set(len(health.troubles))
+        self._trouble.clear()
+        for what, code in health.troubles.items():
+            self._trouble.labels(what, code).set(1)
+        for store, state in health.circuits.items():
+            for one in CIRCUITS:
+                self._breaker.labels(store, one).set(one == state)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(PREFIX + name, text, labels, registry=self.registry)
@@ -162,11 +190,6 @@ class Metrics:
         return Histogram(PREFIX + name, text, labels, buckets=buckets, registry=self.registry)
 
 
-def _set_all(gauge: Gauge, values: Iterable[tuple[str, float]]) -> None:
-    for label, value in values:
+def _set_all(gauge: Gauge, values: Mapping[Any, float]) -> None:
+    for label, value in values.items():
         gauge.labels(label).set(value)
-
-
-def _shut_down(server: WSGIServer) -> None:
-    server.shutdown()
-    server.server_close()

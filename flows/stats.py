@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from flows.window import RejectedWindow
 from schemas.chunk import Outcome
 from schemas.failures import Rejected
 from schemas.items import Embedded, Enriched, ScreenedResponse
@@ -79,21 +80,18 @@ class RunStats:
         self._orphans: OrderedDict[str, tuple[tuple[str, str], list[int]]] = OrderedDict()
         self._duplicates = 0
         self._orphan_count = 0
-        self._window: deque[tuple[int, int]] = deque()
-        self._window_events = self._window_rejected = 0
-        self._window_size = window
-        self._share = share
+        self._window = RejectedWindow(window, share)
 
     def stage(self, name: str, taken: int, outcome: Outcome[Any], seconds: float) -> None:  # noqa: ARG002
         """One chunk went through a stage."""
         with self._lock:
             if name == "validate":
                 self._topics[outcome.passed.partition.topic] += taken
-                self._slide(taken, 0)
+                self._window.arrived(taken)
             self._duplicates += outcome.duplicates
             if outcome.rejected:
                 self._rejected.update((r.stage, r.code) for r in outcome.rejected)
-                self._slide(0, len(outcome.rejected))
+                self._window.rejected(len(outcome.rejected))
             if name == "pii":
                 self._count_findings(outcome.passed.items)
             elif name == "lookup":
@@ -104,6 +102,8 @@ class RunStats:
         with self._lock:
             self._rejected.update((r.stage, r.code) for r in rejected)
             self._topics.update(r.origin.topic for r in rejected)
+            self._window.arrived(len(rejected))
+            self._window.rejected(len(rejected))
 
     def written(self, store: Store, status: str, count: int) -> None:
         with self._lock:
@@ -115,19 +115,12 @@ class RunStats:
     def dead(self, rejected: Sequence[Rejected]) -> None:
         """Rejections are counted where they happen."""
 
-    @property
-    def rejected_share(self) -> float:
-        """Share of rejected events among the last ``window`` ones."""
-        events = max(self._window_events, 1)
-        return min(1.0, self._window_rejected / events)
-
     def summary(
         self, *, lag: int | None = None, troubles: dict[str, str] | None = None,
         stopped: bool = False,
     ) -> RunSummary:  # fmt: skip
         """What was counted so far."""
         with self._lock:
-            share = self.rejected_share
             return RunSummary(
                 seconds=time.monotonic() - self._started,
                 events=sum(self._topics.values()),
@@ -139,20 +132,11 @@ class RunStats:
                 usage=[Usage(*k, *v) for k, v in sorted(self._usage.items()) if v[0]],
                 orphans=self._orphan_count,
                 lag=lag,
-                alert=share > self._share,
-                rejected_share=share,
+                alert=self._window.alert,
+                rejected_share=self._window.share,
                 troubles=troubles or {},
                 stopped=stopped,
             )
-
-    def _slide(self, events: int, rejected: int) -> None:
-        self._window.append((events, rejected))
-        self._window_events += events
-        self._window_rejected += rejected
-        while self._window_events - self._window[0][0] >= self._window_size:
-            old_events, old_rejected = self._window.popleft()
-            self._window_events -= old_events
-            self._window_rejected -= old_rejected
 
     def _count_findings(self, items: Sequence[Embedded]) -> None:
         for item in items:

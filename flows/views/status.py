@@ -7,9 +7,9 @@ from collections.abc import Callable
 import msgspec
 
 from flows.filelog import log_ends
+from flows.health import read_health
 from flows.keys import load_keys
 from flows.lock import holder_of
-from flows.sampling import read_health
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
 from schemas.ports import Unavailable

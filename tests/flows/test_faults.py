@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from flows import worker
-from flows.sampling import read_health
+from flows.health import read_health
 from flows.settings import Settings
 from flows.stores import Stores
 from schemas.ports import Unavailable

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.stats import RunStats, Usage
+from flows.window import RejectedWindow
 from schemas.chunk import Chunk, Outcome
 from schemas.failures import Rejected
 from schemas.items import (
@@ -96,3 +97,44 @@ def test_the_alert_follows_the_share_of_the_last_events() -> None:
         stats.stage("validate", 100, outcome([]), 0.1)
     assert not stats.summary().alert
     assert stats.summary().rejected == {("validate", "not_json"): 3}
+
+
+def test_events_that_kill_the_process_raise_the_alert() -> None:
+    stats = RunStats(window=100, share=0.01)
+    stats.screened_out([Rejected("pii", "process_killed", ORIGIN)] * 3)
+    assert stats.summary().alert
+
+
+def test_the_window_counts_events_however_they_are_cut_into_chunks() -> None:
+    for chunk in (1, 7, 100):
+        window = RejectedWindow(500, 0.01)
+        for number in range(0, 700, chunk):
+            window.arrived(chunk)
+            if number == 0:
+                window.rejected(6)
+            if number < 400:
+                assert window.alert
+        assert window.share == 0.0
+
+
+def test_the_first_bad_event_of_a_run_is_no_alert() -> None:
+    window = RejectedWindow(1_000, 0.01)
+    window.arrived(1)
+    window.rejected(1)
+    assert not window.alert
+    window.rejected(1)
+    assert window.alert
+
+
+def test_what_was_rejected_goes_out_of_the_window_with_time() -> None:
+    now = [0.0]
+    window = RejectedWindow(1_000, 0.01, seconds=60, clock=lambda: now[0])
+    window.arrived(100)
+    window.rejected(50)
+    now[0] = 30.0
+    window.arrived(100)
+    assert window.share == 0.25
+    now[0] = 61.0
+    assert not window.alert
+    now[0] = 1_000.0
+    assert window.share == 0.0
