@@ -26,3 +26,6 @@ class Neo4jSettings(BaseModel):
     batch_rows: int = Field(
         default=1_000, ge=1, le=10_000, description="Most rows in one statement."
     )
+    max_record_bytes: int = Field(
+        default=8 << 20, ge=1_024, description="Largest record the graph takes, in bytes of UTF-8."
+    )

@@ -1,0 +1,158 @@
+"""The narrow interface to the server: one transaction a call, bounded in time, errors as ours."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from neo4j import Driver, GraphDatabase, Transaction
+from neo4j.exceptions import DriverError, Neo4jError
+
+from schemas.failures import UserError
+from schemas.ports import Unavailable
+from sinks.neo4j.errors import AGAIN, translate
+from sinks.neo4j.settings import Neo4jSettings
+
+T = TypeVar("T")
+Rows = Sequence[Mapping[str, Any]]
+
+ATTEMPTS = 10
+"""How often a transaction is tried that another one stood in the way of."""
+
+# The driver's messages may quote values. Whoever wants them attaches a handler of their own.
+_silenced = logging.getLogger("neo4j")
+_silenced.addHandler(logging.NullHandler())
+_silenced.propagate = False
+
+
+class Client:
+    """Connections to one database. Safe from any thread; connects when first needed.
+
+    The driver's own retries are not used: delivery decides when to try again. Only what other
+    writers cause (deadlocks) is tried again here, within the call's time.
+    """
+
+    def __init__(self, settings: Neo4jSettings) -> None:
+        self._settings = settings
+        self._driver = _driver(settings)
+        self._state = threading.Condition()
+        self._closed = False
+        self._running = 0
+
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        """Runs the work in a transaction of its own and commits. Raises Unavailable."""
+        with self._state:
+            self.check_open()
+            self._running += 1
+        try:
+            return self._retried(work)
+        finally:
+            with self._state:
+                self._running -= 1
+                self._state.notify_all()
+
+    def check_open(self) -> None:
+        """Raises Unavailable once it is closed."""
+        if self._closed:
+            raise Unavailable("graph", "closed")
+
+    def rows(self, text: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows of one statement in a transaction of its own. Raises Unavailable."""
+        return self.run(lambda transaction: rows(transaction, text, **parameters))
+
+    def command(self, text: str) -> None:
+        """A statement that brings its own transaction: schema changes. Raises Unavailable."""
+        self.run(lambda transaction: transaction.run(text).consume())
+
+    def close(self) -> None:
+        """Waits for what is running, as long as a call may take, then closes the connections."""
+        with self._state:
+            if self._closed:
+                return
+            self._closed = True
+            self._state.wait_for(lambda: not self._running, self._settings.timeout_seconds)
+        self._driver.close()
+
+    def _retried(self, work: Callable[[Transaction], T]) -> T:
+        deadline = time.monotonic() + self._settings.timeout_seconds
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._once(work)
+            except Unavailable as error:
+                pause = random.uniform(0.0, 0.02 * attempt)  # noqa: S311
+                late = time.monotonic() + pause > deadline
+                if error.code not in AGAIN or attempt == ATTEMPTS or late:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _once(self, work: Callable[[Transaction], T]) -> T:
+        settings = self._settings
+        try:
+            with (
+                self._driver.session(database=settings.database) as session,
+                session.begin_transaction(timeout=settings.timeout_seconds) as transaction,
+            ):
+                answer = work(transaction)
+                transaction.commit()
+                return answer
+        except (DriverError, Neo4jError, OSError) as error:
+            raise translate(error) from None
+
+
+def rows(transaction: Transaction, text: str, **parameters: Any) -> list[dict[str, Any]]:
+    """Runs a statement and answers its rows."""
+    result = transaction.run(text, parameters)
+    names = result.keys()
+    return [dict(zip(names, record.values(), strict=True)) for record in result]
+
+
+def send(transaction: Transaction, text: str, sent: Rows, most: int) -> list[dict[str, Any]]:
+    """Runs a statement over ``$rows``, at most so many at a time, and answers all its rows."""
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(sent), most):
+        found += rows(transaction, text, rows=sent[start : start + most])
+    return found
+
+
+def _driver(settings: Neo4jSettings) -> Driver:
+    password = settings.password.get_secret_value()
+    try:
+        driver = GraphDatabase.driver(
+            settings.uri,
+            auth=(settings.user, password) if password else None,
+            max_connection_pool_size=settings.pool_size,
+            connection_timeout=settings.timeout_seconds,
+            connection_acquisition_timeout=settings.timeout_seconds,
+            connection_write_timeout=settings.timeout_seconds,
+            max_transaction_retry_time=0,
+            notifications_min_severity="OFF",
+            telemetry_disabled=True,
+        )
+    except (DriverError, ValueError):
+        raise UserError(
+            "neo4j.uri is not an address of a Neo4j server (bolt://host:7687)"
+        ) from None
+    _bound_reads(driver, settings.timeout_seconds)
+    return driver
+
+
+def _bound_reads(driver: Driver, seconds: float) -> None:
+    """Makes a server that no longer answers a time-out.
+
+    The driver bounds connecting and writing but waits without end for an answer, unless the server
+    asks it not to. There is no setting for it: each new connection is given a limit here.
+    """
+    pool: Any = driver._pool
+    opened = pool.opener
+
+    def bounded(*arguments: Any, **named: Any) -> Any:
+        connection = opened(*arguments, **named)
+        connection.socket.set_read_timeout(seconds)
+        return connection
+
+    pool.opener = bounded

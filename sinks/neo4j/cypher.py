@@ -1,0 +1,159 @@
+"""The statements. Labels and types come from :mod:`sinks.neo4j.model`, all else is a parameter.
+
+A statement that reads what it decides by first takes the node's write lock, by setting a property:
+Neo4j locks for direct dependencies inside one SET only.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from sinks.neo4j.model import RECORD, SWEPT, TOMBSTONE
+
+LOCK_RECORDS = f"""
+UNWIND $rows AS row
+MERGE (r:{RECORD} {{key: row.key}})
+SET r._lock = true
+REMOVE r._lock
+RETURN row.key AS key, r.version AS version, r.nodes AS nodes, r:{TOMBSTONE} AS erased
+"""
+READ_RECORDS = f"""
+UNWIND $rows AS row
+MATCH (r:{RECORD} {{key: row.key}})
+SET r._lock = true
+REMOVE r._lock
+WITH r WHERE NOT r:{TOMBSTONE}
+RETURN properties(r) AS stamp
+"""
+WRITE_RECORDS = f"""
+UNWIND $rows AS row
+MATCH (r:{RECORD} {{key: row.key}})
+SET r = row
+"""
+ERASE_RECORDS = f"""
+UNWIND $rows AS row
+MATCH (r:{RECORD} {{key: row.key}})
+SET r = {{key: row.key}}, r:{TOMBSTONE}
+"""
+
+
+@cache
+def own_nodes(label: str) -> str:
+    """Makes or takes over nodes; answers the registers that they had before."""
+    return f"""
+UNWIND $rows AS row
+MERGE (n:`{label}` {{key: row.key}})
+SET n._lock = true
+WITH row, n, n._registers AS registers
+SET n = row.owned
+SET n._registers = registers
+WITH row, registers WHERE registers IS NOT NULL OR row.registers IS NOT NULL
+RETURN row.key AS key, registers
+"""
+
+
+@cache
+def share_nodes(label: str) -> str:
+    """Makes nodes if missing and locks them; answers those whose registers are other ones."""
+    return f"""
+UNWIND $rows AS row
+MERGE (n:`{label}` {{key: row.key}})
+ON CREATE SET n += row.shown, n._registers = row.registers
+SET n._lock = true
+REMOVE n._lock
+WITH row, n WHERE row.registers IS NOT NULL AND coalesce(n._registers, '') <> row.registers
+RETURN row.key AS key, n._registers AS registers
+"""
+
+
+@cache
+def set_registers(label: str) -> str:
+    """Nodes that a record owns show its properties, not the registers."""
+    return f"""
+UNWIND $rows AS row
+MATCH (n:`{label}` {{key: row.key}})
+SET n += CASE WHEN n._owner IS NULL THEN row.shown ELSE {{}} END, n._registers = row.registers
+"""
+
+
+@cache
+def disown_nodes(label: str) -> str:
+    """Makes placeholders of nodes, if the owner is the given one; answers their registers."""
+    return f"""
+UNWIND $rows AS row
+MATCH (n:`{label}` {{key: row.key}}) WHERE n._owner = row.owner
+WITH n, n.key AS key, n._registers AS registers
+SET n = {{key: key}}
+SET n._registers = registers
+WITH key, registers WHERE registers IS NOT NULL
+RETURN key, registers
+"""
+
+
+@cache
+def owned_edges(label: str) -> str:
+    """The edges that records own, from nodes of this label."""
+    return f"""
+UNWIND $rows AS row
+MATCH (n:`{label}` {{key: row.key}}) WHERE n._owner = row.owner
+MATCH (n)-[e]->(t) WHERE e._owner = row.owner
+RETURN row.owner AS owner, row.key AS source, type(e) AS type, labels(t)[0] AS label,
+  t.key AS target, properties(e) AS properties
+"""
+
+
+@cache
+def write_edges(source: str, kind: str, target: str) -> str:
+    return f"""
+UNWIND $rows AS row
+MATCH (s:`{source}` {{key: row.source}})
+MATCH (t:`{target}` {{key: row.target}})
+MERGE (s)-[e:`{kind}`]->(t)
+SET e = row.edge
+"""
+
+
+@cache
+def share_edges(source: str, kind: str, target: str) -> str:
+    """Adds edges; of one that is there with other properties, the greater JSON stays."""
+    return f"""
+UNWIND $rows AS row
+MATCH (s:`{source}` {{key: row.source}})
+MATCH (t:`{target}` {{key: row.target}})
+MERGE (s)-[e:`{kind}`]->(t)
+ON CREATE SET e = row.edge
+WITH row, e WHERE e._owner IS NULL AND row.json > coalesce(e._json, '{{}}')
+SET e = row.edge
+"""
+
+
+@cache
+def drop_edges(source: str, kind: str, target: str) -> str:
+    return f"""
+UNWIND $rows AS row
+MATCH (s:`{source}` {{key: row.source}})
+MATCH (t:`{target}` {{key: row.target}})
+MATCH (s)-[e:`{kind}`]->(t) WHERE e._owner = row.owner
+DELETE e
+"""
+
+
+@cache
+def sweep(label: str) -> str:
+    """Removes placeholders and content nodes that no edge holds."""
+    bare = "" if label in SWEPT else "AND n._registers IS NULL "
+    return f"""
+UNWIND $rows AS row
+MATCH (n:`{label}` {{key: row.key}})
+WHERE n._owner IS NULL {bare}AND NOT EXISTS {{ (n)--() }}
+DELETE n
+"""
+
+
+@cache
+def owned_nodes(label: str) -> str:
+    return f"""
+UNWIND $rows AS row
+MATCH (n:`{label}` {{key: row.key}}) WHERE n._owner = row.owner
+RETURN row.owner AS owner, properties(n) AS properties
+"""

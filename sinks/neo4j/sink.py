@@ -1,0 +1,121 @@
+"""The graph store in Neo4j, behind :class:`schemas.ports.Sink`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, TypeVar
+
+from schemas.ports import ERASED, WRITTEN, Result, Stored, Unavailable
+from schemas.records import GraphRecord, RecordId, Store
+from sinks.common.stamps import Refusal, is_identity
+from sinks.neo4j.client import Client
+from sinks.neo4j.errors import APART, REFUSED
+from sinks.neo4j.model import RECORD, TOMBSTONE
+from sinks.neo4j.rows import Prepared, prepare, record_key
+from sinks.neo4j.settings import Neo4jSettings
+from sinks.neo4j.transaction import Work
+
+TRANSACTION = 500
+"""Most records in one transaction: longer ones hold the locks of shared nodes for longer."""
+
+SPLITS = 24
+"""How often a write halves what the database did not take, looking for the record at fault."""
+
+_BAD_ID = Result("rejected", "bad_id")
+_COUNT = (
+    f"CALL () {{ MATCH (r:{RECORD}) RETURN count(r) AS records }} "
+    f"CALL () {{ MATCH (r:{TOMBSTONE}) RETURN count(r) AS erased }} "
+    "RETURN records - erased AS count"
+)
+
+T = TypeVar("T")
+
+
+class Neo4jSink:
+    """Nodes and edges, the same as in SQLite. Safe from any thread and beside other workers."""
+
+    store: ClassVar[Store] = "graph"
+
+    def __init__(self, client: Client, settings: Neo4jSettings) -> None:
+        self._client = client
+        self._settings = settings
+
+    def write(self, records: Sequence[GraphRecord], /) -> Sequence[Result]:
+        """One transaction for each few hundred records. See :class:`schemas.ports.Sink`."""
+        results: list[Result] = [WRITTEN] * len(records)
+        good: list[tuple[int, Prepared]] = []
+        for index, record in enumerate(records):
+            try:
+                good.append((index, prepare(record, self._settings.max_record_bytes)))
+            except Refusal as refusal:
+                results[index] = Result("rejected", refusal.code)
+        parts = list(_parts(good, TRANSACTION))
+        splits = 0
+        while parts:
+            part = parts.pop(0)
+            try:
+                erased = self._write([prepared for _, prepared in part])
+            except Unavailable as error:
+                apart = error.code in APART
+                if apart and len(part) > 1 and splits < SPLITS:
+                    splits += 1
+                    parts[:0] = _parts(part, -(-len(part) // 2))
+                    continue
+                alone = apart and len(part) == 1
+                status = "rejected" if alone and error.code == REFUSED else "unavailable"
+                lost = part if alone else [pair for each in (part, *parts) for pair in each]
+                for index, _ in lost:
+                    results[index] = Result(status, error.code)
+                if not alone:
+                    break
+            else:
+                for index, prepared in part:
+                    if prepared.key in erased:
+                        results[index] = ERASED
+        return results
+
+    def fetch(self, ids: Sequence[RecordId], /) -> Mapping[RecordId, Stored]:
+        """What is there. Raises Unavailable."""
+        self._client.check_open()
+        found: dict[RecordId, Stored] = {}
+        for part in _parts([i for i in ids if is_identity(i.kind, i.id)], TRANSACTION):
+            found |= self._fetch(part)
+        return found
+
+    def delete(self, ids: Sequence[RecordId], /) -> Sequence[Result]:
+        """Removes records with what they own and leaves tombstones in the database."""
+        results = [ERASED if is_identity(i.kind, i.id) else _BAD_ID for i in ids]
+        known = [record_key(i) for i in ids if is_identity(i.kind, i.id)]
+        try:
+            for part in _parts(known, TRANSACTION):
+                self._erase(part)
+        except Unavailable as error:
+            outcome = Result("unavailable", error.code)
+            return [result if result is _BAD_ID else outcome for result in results]
+        return results
+
+    def count(self) -> int:
+        """How many records it holds. Raises Unavailable."""
+        (row,) = self._client.rows(_COUNT)
+        return int(row["count"])
+
+    def close(self) -> None:
+        """Later calls find the store unavailable."""
+        self._client.close()
+
+    def _write(self, records: Sequence[Prepared]) -> set[str]:
+        rows = self._settings.batch_rows
+        return self._client.run(lambda transaction: Work(transaction, rows).write(records))
+
+    def _fetch(self, ids: Sequence[RecordId]) -> dict[RecordId, Stored]:
+        rows = self._settings.batch_rows
+        return self._client.run(lambda transaction: Work(transaction, rows).fetch(ids))
+
+    def _erase(self, keys: Sequence[str]) -> None:
+        rows = self._settings.batch_rows
+        self._client.run(lambda transaction: Work(transaction, rows).erase(keys))
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

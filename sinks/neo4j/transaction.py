@@ -1,0 +1,221 @@
+"""What happens inside one transaction: records written, erased, read. Raises the driver's errors."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from neo4j import Transaction
+
+from schemas.ports import Stored
+from schemas.queries import Name
+from schemas.records import RecordId
+from sinks.common.registers import Registers, merge_stored, to_stored
+from sinks.common.stamps import from_json, record_id
+from sinks.neo4j import cypher
+from sinks.neo4j.client import send
+from sinks.neo4j.rows import (
+    Plan,
+    Prepared,
+    Row,
+    Triple,
+    by_ends,
+    by_label,
+    edge_properties,
+    node_rows,
+    plan,
+    read_stamp,
+    record_key,
+)
+from sinks.neo4j.values import from_plain, shown
+
+
+class Held(NamedTuple):
+    """A record as it is stored. ``owned``: its nodes; ``edges``: those it owns."""
+
+    key: str
+    owned: list[Name]
+    edges: list[Triple]
+
+
+class Work:
+    """One transaction. Locks records first, then nodes, each in the order of their keys."""
+
+    def __init__(self, transaction: Transaction, batch_rows: int) -> None:
+        self._transaction = transaction
+        self._batch_rows = batch_rows
+
+    def write(self, records: Sequence[Prepared]) -> set[str]:
+        """Writes what is admitted; answers the keys of records that are erased."""
+        versions: dict[str, int] = {}
+        held: dict[str, str] = {}
+        erased: set[str] = set()
+        for row in self._send(cypher.LOCK_RECORDS, _keys(r.key for r in records)):
+            if row["erased"]:
+                erased.add(row["key"])
+            elif row["version"] is not None:
+                versions[row["key"]], held[row["key"]] = row["version"], row["nodes"]
+        admitted: dict[str, Prepared] = {}
+        for record in records:
+            if record.key not in erased and record.version >= versions.get(
+                record.key, record.version
+            ):
+                versions[record.key] = record.version
+                admitted[record.key] = record
+        if admitted:
+            before = {key: nodes for key, nodes in held.items() if key in admitted}
+            self._replace(self._held(before), plan(admitted.values()))
+            self._send(cypher.WRITE_RECORDS, [admitted[key].stamp for key in sorted(admitted)])
+        return erased
+
+    def erase(self, keys: Iterable[str]) -> None:
+        """Removes records and leaves tombstones."""
+        sent = _keys(keys)
+        found = self._send(cypher.LOCK_RECORDS, sent)
+        before = {row["key"]: row["nodes"] for row in found if row["nodes"] is not None}
+        if before:
+            self._replace(self._held(before), plan(()))
+        self._send(cypher.ERASE_RECORDS, sent)
+
+    def fetch(self, ids: Iterable[RecordId]) -> dict[RecordId, Stored]:
+        """Locks the records, so that no writer is half way through one of them."""
+        sent = _keys(record_key(identity) for identity in ids)
+        stamps = [row["stamp"] for row in self._send(cypher.READ_RECORDS, sent)]
+        rows = _owner_rows({stamp["key"]: stamp["nodes"] for stamp in stamps})
+        nodes: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        edges: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        for label, owners in rows.items():
+            for row in self._send(cypher.owned_nodes(label), owners):
+                properties = row["properties"]
+                nodes[row["owner"]].append(
+                    {
+                        "label": label,
+                        "key": properties["key"],
+                        "properties": from_plain(properties),
+                    }
+                )
+            for row in self._send(cypher.owned_edges(label), owners):
+                edges[row["owner"]].append(
+                    {
+                        "type": row["type"],
+                        "source": [label, row["source"]],
+                        "target": [row["label"], row["target"]],
+                        "properties": from_plain(row["properties"]),
+                    }
+                )
+        found = {}
+        for held in stamps:
+            content: dict[str, object] = {
+                "nodes": sorted(nodes[held["key"]], key=lambda n: (n["label"], n["key"])),
+                "edges": sorted(
+                    edges[held["key"]], key=lambda e: (e["type"], e["source"], e["target"])
+                ),
+            }
+            found[record_id(held["kind"], held["id"])] = Stored(read_stamp(held), content)
+        return found
+
+    def _replace(self, before: Sequence[Held], plan: Plan) -> None:
+        """Replaces what the records before owned by what the plan brings."""
+        dropped = {
+            edge: held.key for held in before for edge in held.edges if edge not in plan.owned_edges
+        }
+        disowned = {
+            name: held.key for held in before for name in held.owned if name not in plan.owned
+        }
+        loose = {end for source, _, target in dropped for end in (source, target)}
+        loose.update(disowned)
+        self._merge_nodes(plan, plan.names | loose)
+        for ends, triples in by_ends(dropped).items():
+            self._send(
+                cypher.drop_edges(*ends),
+                [_edge_row(triple, owner=dropped[triple]) for triple in triples],
+            )
+        self._disown(disowned)
+        for ends, triples in by_ends(plan.owned_edges).items():
+            self._send(
+                cypher.write_edges(*ends),
+                [_edge_row(triple, edge=plan.owned_edges[triple]) for triple in triples],
+            )
+        for ends, triples in by_ends(plan.shared_edges).items():
+            self._send(
+                cypher.share_edges(*ends),
+                [_shared_row(triple, plan.shared_edges[triple]) for triple in triples],
+            )
+        for label, keys in by_label(loose).items():
+            self._send(cypher.sweep(label), [{"key": key} for key in keys])
+
+    def _held(self, records: Mapping[str, str]) -> list[Held]:
+        """What the records own now. Their own locks are held, so that it stays so."""
+        found = {key: Held(key, _names(nodes), []) for key, nodes in records.items()}
+        for label, owners in _owner_rows(records).items():
+            for row in self._send(cypher.owned_edges(label), owners):
+                source, target = (label, row["source"]), (row["label"], row["target"])
+                found[row["owner"]].edges.append((source, row["type"], target))
+        return list(found.values())
+
+    def _merge_nodes(self, plan: Plan, names: Iterable[Name]) -> None:
+        for label, rows in node_rows(plan, names).items():
+            owned = [row for row in rows if "owned" in row]
+            shared = [row for row in rows if "owned" not in row]
+            found = self._send(cypher.own_nodes(label), owned) if owned else []
+            if shared:
+                found += self._send(cypher.share_nodes(label), shared)
+            self._merge_registers(label, plan.registers, found)
+
+    def _merge_registers(
+        self, label: str, registers: Mapping[Name, Registers], found: Iterable[Row]
+    ) -> None:
+        changed = []
+        for row in found:
+            merged = registers.get((label, row["key"]), {})
+            merge_stored(merged, row["registers"])
+            after = to_stored(merged)
+            if after != row["registers"]:
+                changed.append({"key": row["key"], "registers": after, "shown": shown(merged)})
+        if changed:
+            self._send(cypher.set_registers(label), changed)
+
+    def _disown(self, owners: Mapping[Name, str]) -> None:
+        for label, keys in by_label(owners).items():
+            sent = [{"key": key, "owner": owners[label, key]} for key in keys]
+            found = self._send(cypher.disown_nodes(label), sent)
+            if found:
+                rows = []
+                for row in found:
+                    merged: Registers = {}
+                    merge_stored(merged, row["registers"])
+                    rows.append(row | {"shown": shown(merged)})
+                self._send(cypher.set_registers(label), rows)
+
+    def _send(self, text: str, rows: Sequence[Row]) -> list[Row]:
+        return send(self._transaction, text, rows, self._batch_rows)
+
+
+def _keys(keys: Iterable[str]) -> list[Row]:
+    return [{"key": key} for key in sorted(set(keys))]
+
+
+def _names(nodes: str) -> list[Name]:
+    found: Any = from_json(nodes)
+    return [(label, key) for label, key in found]
+
+
+def _owner_rows(records: Mapping[str, str]) -> dict[str, list[Row]]:
+    """Rows of key and owner, by label, for the nodes that records own."""
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for owner, nodes in sorted(records.items()):
+        for label, key in _names(nodes):
+            found[label].append({"key": key, "owner": owner})
+    return dict(sorted(found.items()))
+
+
+def _edge_row(triple: Triple, **more: object) -> Row:
+    return {"source": triple[0][1], "target": triple[2][1], **more}
+
+
+def _shared_row(triple: Triple, properties: str) -> Row:
+    edge = edge_properties(properties)
+    if edge:
+        edge["_json"] = properties
+    return _edge_row(triple, edge=edge, json=properties)
