@@ -18,11 +18,11 @@ import pytest
 
 from flows import worker
 from flows.filelog import LogWriter, append_events, log_ends
+from flows.health import read_health
 from flows.keys import load_keys
 from flows.lock import InUse, holder_of, worker_lock
 from flows.reconcile import reconcile
 from flows.retry import retry_letters
-from flows.sampling import read_health
 from flows.settings import Settings, load_settings
 from flows.stats import RunSummary
 from flows.stores import Stores, open_stores
