@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
-from schemas.ports import ERASED, WRITTEN, Result, Stored, Unavailable
+from schemas.ports import ERASED, WRITTEN, Result, Status, Stored, Unavailable
 from schemas.records import GraphRecord, RecordId, Store
 from sinks.common.stamps import Refusal, is_identity
 from sinks.neo4j.client import Client
@@ -62,7 +62,7 @@ class Neo4jSink:
                     parts[:0] = _parts(part, -(-len(part) // 2))
                     continue
                 alone = apart and len(part) == 1
-                status = "rejected" if alone and error.code == REFUSED else "unavailable"
+                status: Status = "rejected" if alone and error.code == REFUSED else "unavailable"
                 lost = part if alone else [pair for each in (part, *parts) for pair in each]
                 for index, _ in lost:
                     results[index] = Result(status, error.code)

@@ -57,7 +57,7 @@ class Neo4jStore:
             return made
 
     def check(self) -> None:
-        """Raises UserError naming what is missing or wrong, Unavailable where there is no answer."""
+        """Raises UserError naming what is missing or wrong; Unavailable without an answer."""
         with _Explained():
             missing = sorted(({*UNIQUE} | {*INDEXES}) - self._schema())
             if missing:

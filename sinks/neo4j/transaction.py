@@ -1,4 +1,4 @@
-"""What happens inside one transaction: records written, erased, read. Raises the driver's errors."""
+"""What happens inside one transaction: records written, erased, read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Held(NamedTuple):
 
 
 class Work:
-    """One transaction. Locks records first, then nodes, each in the order of their keys."""
+    """One transaction; raises the driver's errors. Locks records first, then nodes, each in the order of their keys."""
 
     def __init__(self, transaction: Transaction, batch_rows: int) -> None:
         self._transaction = transaction

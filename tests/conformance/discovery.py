@@ -37,10 +37,19 @@ def sink_params() -> list[Any]:
         pytest.param(
             found,
             id=label(found),
-            marks=[] if found.__module__.startswith("sinks.sqlite.") else [pytest.mark.servers],
+            marks=_marks(found),
         )
         for found in sink_classes()
     ]
+
+
+def _marks(found: type) -> list[pytest.MarkDecorator]:
+    package = found.__module__.split(".")[1]
+    if package == "sqlite":
+        return []
+    # One database that the tests empty: not two at a time.
+    alone = [pytest.mark.xdist_group("neo4j")] if package == "neo4j" else []
+    return [pytest.mark.servers, *alone]
 
 
 def stage_classes() -> list[type]:

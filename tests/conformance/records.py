@@ -30,7 +30,7 @@ from schemas.records import (
 
 DIMENSIONS = 384
 HUGE = 20 << 20
-LABELS: dict[Kind, str] = {"prompt": "Prompt", "response": "Response", "session": "Session event"}
+LABELS: dict[Kind, str] = {"prompt": "Prompt", "response": "Response", "session": "ToolCall"}
 START = 1_700_000_000_000_000
 
 
