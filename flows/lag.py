@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flows.filelog import LogEnds, remove_consumed
-from flows.source import Offsets
+from flows.filelog.source import Offsets
 from schemas.events import TOPICS
 
 

@@ -12,9 +12,9 @@ import msgspec
 
 from flows.backends import Folder, Kept, Server, open_queues, open_state, open_store
 from flows.filelog import Position
+from flows.filelog.source import Positions
 from flows.keys import Keys, load_keys
 from flows.settings import Settings
-from flows.source import Positions
 from flows.views.stores import Views
 from schemas.ports import Cache, Claims, Joins, Sink
 from schemas.queues import DeadLetters, Parking
@@ -32,7 +32,7 @@ SELECT: dict[Store, Callable[[Mutation], Record | None]] = {
 
 
 class FileOffsets:
-    """:class:`flows.source.Offsets` in the one SQLite file."""
+    """:class:`flows.filelog.source.Offsets` in the one SQLite file."""
 
     def __init__(self, offsets: SqliteOffsets) -> None:
         self._offsets = offsets

@@ -22,6 +22,7 @@ from flows import ingest
 from flows.barrier import BarrierSink
 from flows.control import Control
 from flows.delivery import LetterWriter, StoreWriter
+from flows.filelog.source import file_source
 from flows.heap import quiet_heap
 from flows.isolation import Alarm, Guard, Screen, Watchdog
 from flows.journal import Journal
@@ -32,7 +33,7 @@ from flows.metrics import Metrics
 from flows.pipeline import Pipeline, build_pipeline
 from flows.sampling import Display, Sampler
 from flows.settings import Settings, load_settings
-from flows.source import LogPart, LogSource, Settle, SourceSettings
+from flows.source import LogSource, Reading, Settle
 from flows.stats import RunStats, RunSummary
 from flows.stores import SELECT, Stores, open_stores
 from schemas.chunk import Outcome
@@ -122,8 +123,10 @@ def prepared(
         watchdog = Watchdog(alarm, journal, WATCHDOG_GRACE, _end_hung)
         stack.callback(watchdog.close)
 
-        part = LogPart(
-            _source_settings(settings, keys, journal, follow),
+        part = file_source(
+            settings.log_dir,
+            keys.log,
+            _reading(settings, journal, follow),
             offsets,
             control,
             sealer(stores),
@@ -254,18 +257,14 @@ def standalone() -> Dataflow:
     return stack.enter_context(prepared(load_settings(Path(config) if config else None))).flow
 
 
-def _source_settings(
-    settings: Settings, keys: Keys, journal: Journal, follow: bool | None
-) -> SourceSettings:
+def _reading(settings: Settings, journal: Journal, follow: bool | None) -> Reading:
     worker = settings.worker
-    return SourceSettings(
-        log_dir=settings.log_dir,
+    return Reading(
         follow=worker.follow if follow is None else follow,
         limit=worker.chunk_events,
         limit_bytes=worker.chunk_bytes,
         work=worker.chunk_seconds,
         poll=settings.log.poll_seconds,
-        key=keys.log,
         careful=journal.careful,
     )
 

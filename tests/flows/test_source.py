@@ -11,8 +11,9 @@ from bytewax.inputs import AbortExecution
 
 from flows.control import Control
 from flows.filelog import LogWriter, NewRecord, NotALog, Position
+from flows.filelog.source import file_source
 from flows.pacing import FIRST_EVENT, Pace
-from flows.source import LogPart, SourceSettings
+from flows.source import Reading, SourcePart
 from schemas.chunk import Chunk
 from schemas.log import LogRecord, Partition
 from schemas.ports import Damaged, Unavailable
@@ -58,9 +59,9 @@ class World:
     def append(self, topic: str, partition: int, *times: int) -> None:
         LogWriter(self.log).append([NewRecord(topic, b"{}", t, partition=partition) for t in times])
 
-    def part(self) -> LogPart:
-        settings = SourceSettings(self.log, **self.settings)  # type: ignore[arg-type]
-        return LogPart(settings, self.offsets, self.control, self._seal)
+    def part(self) -> SourcePart[Position]:
+        reading = Reading(**self.settings)  # type: ignore[arg-type]
+        return file_source(self.log, b"", reading, self.offsets, self.control, self._seal)
 
     def _seal(self):  # type: ignore[no-untyped-def]
         def settle() -> None:
@@ -81,7 +82,7 @@ def chunk_of(batch: list[tuple[str, Chunk[LogRecord]]]) -> Chunk[LogRecord]:
     return chunk
 
 
-def drain(part: LogPart) -> list[Chunk[LogRecord]]:
+def drain(part: SourcePart[Position]) -> list[Chunk[LogRecord]]:
     """Runs to the end of the log, with a snapshot after every batch."""
     chunks = []
     while True:
