@@ -57,7 +57,7 @@ def entry(letter: Rejected | Refused) -> Entry:
             event_kind=stamp.kind,
             plain=pack(letter.record),
         )
-    original = letter.original
+    held = letter.original
     return Entry(
         kind="event",
         stage=letter.stage,
@@ -69,7 +69,7 @@ def entry(letter: Rejected | Refused) -> Entry:
         version=0,
         event_id=_uuid(letter.event_id),
         event_kind=letter.kind,
-        plain=None if original is None else pack(original.open()),
+        plain=None if held is None else pack(held.open()),
     )
 
 
@@ -84,6 +84,11 @@ def payload(letter: DeadLetter, plain: bytes) -> Original | Refused:
     if letter.store:
         store: Store = letter.store  # type: ignore[assignment]
         return Refused(store, unpack_record(store, plain), letter.code)
+    return original(plain)
+
+
+def original(plain: bytes) -> Original:
+    """The event that was packed in a letter."""
     return Original(*_originals.decode(body(plain)))
 
 
