@@ -81,6 +81,14 @@ class Sink(Protocol[R_contra]):
     def close(self) -> None: ...
 
 
+class Tombstones(Protocol):
+    """What a sink knows of what was erased; every store has it beside :class:`Sink`."""
+
+    def erased(self, ids: Sequence[RecordId], /) -> frozenset[RecordId]:
+        """Those of ``ids`` for which a tombstone stands. Raises Unavailable."""
+        ...
+
+
 class Claim(msgspec.Struct, frozen=True):
     """``content`` is a keyed hash of the event: it tells equal from different, and nothing else."""
 

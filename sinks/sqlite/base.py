@@ -123,6 +123,17 @@ class SqliteSink(ABC, Generic[R, P]):
             return [result if result is BAD_ID else outcome for result in results]
         return results
 
+    def erased(self, ids: Sequence[RecordId], /) -> frozenset[RecordId]:
+        """See :meth:`schemas.ports.Tombstones.erased`."""
+        self._check_open()
+        return self._database.read(
+            self.store,
+            lambda connection: frozenset(
+                record_id(kind, id_)
+                for kind, id_ in self._present(connection, self.tombstones, "kind, id", ids)
+            ),
+        )
+
     def count(self) -> int:
         """How many records it holds. Raises Unavailable."""
         self._check_open()
