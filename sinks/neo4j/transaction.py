@@ -40,7 +40,10 @@ class Held(NamedTuple):
 
 
 class Work:
-    """One transaction; raises the driver's errors. Locks records first, then nodes, each in the order of their keys."""
+    """One transaction; raises the driver's errors.
+
+    Locks records first, then nodes, each in the order of their keys.
+    """
 
     def __init__(self, transaction: Transaction, batch_rows: int) -> None:
         self._transaction = transaction

@@ -23,7 +23,7 @@ def empty(uri: str) -> None:
     """Removes all data, and makes what the graph needs in the database."""
     store = Neo4jStore(Neo4jSettings(uri=uri, timeout_seconds=60))
     try:
-        store.sink._client.rows("MATCH (n) DETACH DELETE n")  # noqa: SLF001
+        store.sink._client.rows("MATCH (n) DETACH DELETE n")
         store.init()
     finally:
         store.close()
@@ -39,6 +39,7 @@ class Neo4jHarness:
         empty(self._uri)
         self._proxy = Proxy(port_of(self._uri)).__enter__()
         self._opened: Neo4jStore | None = None
+        self._closed = False
         self.outages: Mapping[str, Outage] = {
             "refused": lambda: self._while(self._proxy.refuse),
             "hanging": lambda: self._while(self._proxy.hang, IMPATIENT),
@@ -51,6 +52,9 @@ class Neo4jHarness:
 
     def open(self, seconds: float = 30.0) -> Sink[Any]:
         self._close_store()
+        if self._closed:
+            self._proxy = Proxy(port_of(self._uri)).__enter__()
+            self._closed = False
         self._opened = Neo4jStore(
             Neo4jSettings(uri=f"bolt://{self._proxy.address}", timeout_seconds=seconds)
         )
@@ -63,7 +67,7 @@ class Neo4jHarness:
     def dump(self) -> object:
         """All nodes, relationships and records with all that is stored of them."""
         assert self._opened is not None
-        rows = self._opened.sink._client.rows  # noqa: SLF001
+        rows = self._opened.sink._client.rows
         nodes = rows("MATCH (n) WHERE NOT n:MemoryGraph RETURN labels(n), properties(n)")
         edges = rows(
             "MATCH (s)-[e]->(t) RETURN labels(s), s.key, type(e), labels(t), t.key, properties(e)"
@@ -72,7 +76,9 @@ class Neo4jHarness:
 
     def close(self) -> None:
         self._close_store()
-        self._proxy.__exit__(None, None, None)
+        if not self._closed:
+            self._closed = True
+            self._proxy.__exit__(None, None, None)
 
     def _close_store(self) -> None:
         if self._opened is not None:
