@@ -78,7 +78,7 @@ def encoded(texts: Sequence[str]) -> list[tuple[str, bytes]]:
 
 def write_log(folder: Path, texts: Sequence[str]) -> int:
     """Appends the conversations to the log in ``folder``; answers how many events they are."""
-    records = [record(topic, event, _milliseconds(event)) for topic, event in conversations(texts)]
+    records = [record(topic, event, milliseconds(event)) for topic, event in conversations(texts)]
     LogWriter(folder).append(records)
     return len(records)
 
@@ -99,7 +99,7 @@ def chunks(texts: Sequence[str]) -> list[Chunk[LogRecord]]:
     items: dict[str, list[LogRecord]] = {PROMPTS: [], RESPONSES: []}
     last = 0
     for topic, event in conversations(texts):
-        last = _milliseconds(event)
+        last = milliseconds(event)
         origin = Origin(topic, 0, len(items[topic]), last)
         items[topic].append(LogRecord(origin, Original(None, (), _json(event))))
     return [Chunk(Partition(topic, 0), records, last) for topic, records in items.items()]
@@ -117,5 +117,5 @@ def _stamp(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _milliseconds(event: Event) -> int:
+def milliseconds(event: Event) -> int:
     return round(datetime.fromisoformat(event["timestamp"]).timestamp() * 1_000)
