@@ -16,7 +16,7 @@ from flows.keys import Keys
 from flows.settings import Settings
 from schemas.failures import UserError
 from schemas.ports import Cache, Claims, Joins, Sink
-from schemas.queues import DeadLetters, Parking
+from schemas.queues import DeadLetters, Parking, Requests
 from schemas.records import Store
 from sinks.sqlite.cache import SqliteCache
 from sinks.sqlite.claims import SqliteClaims
@@ -26,6 +26,7 @@ from sinks.sqlite.graph import GraphSink
 from sinks.sqlite.graph_queries import GraphQueries
 from sinks.sqlite.joins import SqliteJoins
 from sinks.sqlite.parking import SqliteParking
+from sinks.sqlite.requests import SqliteRequests
 from sinks.sqlite.search import SearchSink
 from sinks.sqlite.search_queries import SearchQueries
 from sinks.sqlite.timeseries import TimeseriesSink
@@ -73,6 +74,7 @@ class Queues(msgspec.Struct, frozen=True):
 
     letters: DeadLetters
     parking: Parking
+    requests: Requests
 
 
 class Folder:
@@ -134,15 +136,19 @@ def open_state(settings: Settings, folder: Folder, store_set: Callable[[], str])
 
 
 def open_queues(settings: Settings, keys: Keys, folder: Folder, stack: ExitStack) -> Queues:
-    """Dead letters and the records that a store owes."""
+    """Dead letters, the records that a store owes, and the events that lack something."""
     if settings.backends.queues == "kafka":
         queues = load("sinks.kafka", "KafkaQueues")(
             settings.kafka, None if settings.dlq.plaintext else keys.dead_letters
         )
         stack.callback(queues.close)
-        return Queues(queues.letters, queues.parking)
+        return Queues(queues.letters, queues.parking, queues.requests)
     database = folder.database
-    return Queues(SqliteDeadLetters(database, keys.dead_letters), SqliteParking(database))
+    return Queues(
+        SqliteDeadLetters(database, keys.dead_letters),
+        SqliteParking(database),
+        SqliteRequests(database),
+    )
 
 
 def load(module: str, name: str) -> Any:

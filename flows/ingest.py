@@ -17,6 +17,7 @@ from bytewax.operators import KeyedStream
 from bytewax.outputs import Sink
 
 from flows.isolation import Guard, Screen
+from flows.requests import requests_of
 from schemas.chunk import Chunk, Outcome
 from schemas.failures import Rejected
 
@@ -25,7 +26,8 @@ STAGES = ("validate", "dedupe", "text", "pii", "embed", "lookup", "extract")
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """What a dataflow is put together from: guards by stage, outputs by store and ``dlq``."""
+    """What a dataflow is put together from: guards by stage, outputs by store, ``enrichment`` and
+    ``dlq``."""
 
     source: Source[Any]
     screen: Screen
@@ -39,7 +41,8 @@ def build(parts: Parts) -> Dataflow:
     source ─ screen ─ validate ─ dedupe ─ text ─ pii ─ embed ─ lookup ─ extract ─┬─ graph
                │          └────────┴───────┴──────┴──────┴────────┴───────┴─ DLQ ├─ vector
                └─ (kill the process) ─ DLQ                                       ├─ time series
-                                                                                 └─ search
+                                                                                 ├─ search
+                                              (lacks something, to complete later) └─ enrichment
     """
     flow = Dataflow("ingest")
     records = op.input("source", flow, parts.source)
@@ -58,6 +61,8 @@ def build(parts: Parts) -> Dataflow:
     op.output("vector", full, parts.outputs["vector"])
     op.output("timeseries", full, parts.outputs["timeseries"])
     op.output("search", full, parts.outputs["search"])
+    lacking = op.filter_map_value("lacking", full, requests_of)
+    op.output("enrichment", lacking, parts.outputs["enrichment"])
 
     rejected = op.merge(
         "rejected", killers, invalid, conflicting, unmeasured, unscreened, unembedded, unenriched,

@@ -17,7 +17,7 @@ from flows.keys import Keys, load_keys
 from flows.settings import Settings
 from flows.views.stores import Views
 from schemas.ports import Cache, Claims, Joins, Sink
-from schemas.queues import DeadLetters, Parking
+from schemas.queues import DeadLetters, Parking, Requests
 from schemas.records import STORES, Mutation, Record, Store
 from sinks.sqlite import offsets as sqlite_offsets
 from sinks.sqlite.offsets import SqliteOffsets
@@ -60,6 +60,7 @@ class Stores(msgspec.Struct, frozen=True):
     vectors: Cache
     letters: DeadLetters
     parking: Parking
+    requests: Requests
     offsets: FileOffsets | None
     servers: Mapping[str, Server]
     folder: Folder
@@ -101,6 +102,7 @@ def open_stores(settings: Settings, keys: Keys) -> Iterator[Stores]:
             vectors=state.vectors,
             letters=queues.letters,
             parking=queues.parking,
+            requests=queues.requests,
             offsets=FileOffsets(SqliteOffsets(folder.database)) if files else None,
             servers=_servers(settings, kept),
             folder=folder,

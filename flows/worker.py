@@ -20,10 +20,13 @@ from bytewax.run import cli_main
 
 from flows import ingest
 from flows.barrier import BarrierSink
+from flows.claims import CountedClaims
 from flows.control import Control
 from flows.delivery import LetterWriter, StoreWriter
 from flows.filelog.source import file_source
+from flows.health import STUCK_SECONDS, Health, assess, health_pages
 from flows.heap import quiet_heap
+from flows.httpserver import Pages
 from flows.isolation import Alarm, Guard, Screen, Watchdog
 from flows.journal import Journal
 from flows.keys import Keys, load_keys
@@ -31,6 +34,7 @@ from flows.lag import FileLag
 from flows.lock import worker_lock
 from flows.metrics import Metrics
 from flows.pipeline import Pipeline, build_pipeline
+from flows.requests import RequestWriter
 from flows.sampling import Display, Sampler
 from flows.settings import Settings, load_settings
 from flows.source import LogSource, Reading, Settle
@@ -104,14 +108,21 @@ def prepared(
         os.environ.pop("BYTEWAX_DATAFLOW_API_ENABLED", None)
         control = Control(quiet=quiet)
         stack.enter_context(signals(control, settings.worker.stop_seconds))
+        metrics, stats = Metrics(ingest.STAGES), _stats(settings)
+        limit = STUCK_SECONDS + settings.worker.time_budget_seconds
+
+        def health() -> Health:
+            return assess(control, stats.summary(), limit=limit)
+
+        port = _serve(settings, metrics, health, stack)
         keys = load_keys(data)
         stores = stack.enter_context(open_stores(settings, keys))
+        claims = CountedClaims(stores.claims, control, metrics)
+        stores = msgspec.structs.replace(stores, claims=claims)
         pipeline = build(settings, keys, stores)
         stack.enter_context(quiet_heap())
         names = tuple(stage.name for stage in pipeline.stages)
-        metrics, stats = Metrics(names), _stats(settings)
         observers = Observers(stats, metrics)
-        port = _serve(settings, metrics, stack)
 
         journal = Journal(data / "inflight", names)
         stack.callback(journal.close)
@@ -138,6 +149,7 @@ def prepared(
             stats=stats,
             metrics=metrics,
             control=control,
+            health=health,
             hit_rates=pipeline.hit_rates,
             every=settings.metrics.sample_seconds,
             display=display,
@@ -159,7 +171,7 @@ def prepared(
 def outputs(
     settings: Settings, stores: Stores, control: Control, observers: Observers
 ) -> dict[str, BarrierSink[Any]]:
-    """The four stores and the dead letters, each behind the barrier."""
+    """The four stores, the dead letters and the enrichment requests, each behind the barrier."""
     section = settings.delivery
     made: dict[str, BarrierSink[Any]] = {
         store: BarrierSink(
@@ -175,6 +187,8 @@ def outputs(
     }  # fmt: skip
     letters = LetterWriter(stores.letters, stores.claims, control, observers)
     made[letters.name] = BarrierSink(letters, control, 1, section.depth)
+    requests = RequestWriter(stores.requests, control)
+    made[requests.name] = BarrierSink(requests, control, 1, section.depth)
     return made
 
 
@@ -273,13 +287,16 @@ def _stats(settings: Settings) -> RunStats:
     return RunStats(settings.metrics.rejected_window, settings.metrics.rejected_share)
 
 
-def _serve(settings: Settings, metrics: Metrics, stack: ExitStack) -> int | None:
+def _serve(
+    settings: Settings, metrics: Metrics, health: Callable[[], Health], stack: ExitStack
+) -> int | None:
     if settings.metrics.port is None:
         return None
-    port, stop = metrics.serve(settings.metrics.host, settings.metrics.port)
-    stack.callback(stop)
-    _log.info("metrics", host=settings.metrics.host, port=port)
-    return port
+    pages = health_pages(health, metrics.page(health))
+    server = Pages(settings.metrics.host, settings.metrics.port, pages)
+    stack.callback(server.close)
+    _log.info("metrics", host=settings.metrics.host, port=server.port)
+    return server.port
 
 
 def _end_late() -> None:

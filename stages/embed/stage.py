@@ -6,18 +6,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from schemas.chunk import Chunk, Outcome
-from schemas.items import WITHHELD, Embedded, ScreenedEvent, ScreenedSession, ScreenedText
+from schemas.items import Embedded
 from schemas.ports import Cache, Embedder, Unavailable
+from stages.embed.texts import embeddable
 
 FLOAT_BYTES: Final = 4
-
-
-def embeddable(event: ScreenedEvent) -> ScreenedText | None:
-    """The text that gets a vector; None for sessions and for empty or withheld text."""
-    if isinstance(event, ScreenedSession) or event.withheld or event.text is None:
-        return None
-    text = event.text.text
-    return None if text == WITHHELD or not text or text.isspace() else event.text
 
 
 class EmbedStage:

@@ -7,7 +7,7 @@ import hashlib
 import msgspec
 
 from schemas.chunk import Chunk, Outcome
-from schemas.items import Enriched, kind_of
+from schemas.items import Embedded, Enriched, Request, kind_of
 from schemas.records import Mutation, Stamp
 from stages.extract.graph import graph_record
 from stages.extract.stores import common_fields, document_record, point_record, vector_record
@@ -24,12 +24,12 @@ class ExtractStage:
         self._pipeline = pipeline
 
     def __call__(self, chunk: Chunk[Enriched], /) -> Outcome[Mutation]:
-        passed = [mutation_of(item, self._pipeline) for item in chunk.items]
+        passed = [mutation_of(item, self._pipeline, chunk.log_time) for item in chunk.items]
         return Outcome(Chunk(chunk.partition, passed, chunk.log_time))
 
 
-def mutation_of(item: Enriched, pipeline: str) -> Mutation:
-    """All that an event writes, with what is known of it now."""
+def mutation_of(item: Enriched, pipeline: str, log_time: int = 0) -> Mutation:
+    """All that an event writes, with what is known of it now, and the wish for what it lacks."""
     event = item.event
     stamp = Stamp(
         kind=kind_of(event),
@@ -50,7 +50,14 @@ def mutation_of(item: Enriched, pipeline: str) -> Mutation:
         document_record(item, stamp, common),
         vector_record(item, stamp, common),
         point_record(item, stamp, common),
+        request_of(item, log_time) if item.lacking else None,
     )
+
+
+def request_of(item: Enriched, log_time: int) -> Request:
+    """What it takes to complete the event later: all that the lookup was given, no raw bytes."""
+    embedded = Embedded(item.event, item.vector, item.vector_model)
+    return Request(embedded, item.lacking, item.side, item.orphan, log_time)
 
 
 def digest(item: Enriched) -> str:

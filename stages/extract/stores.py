@@ -22,14 +22,20 @@ _NS_DIGITS = 1_000_000
 
 
 def vector_record(item: Enriched, stamp: Stamp, common: dict[str, Value]) -> VectorRecord | None:
-    """None without a vector, and while a response waits for its prompt."""
+    """None without a vector, while a response waits for its prompt, and while something is lacking:
+    tenant and model are part of a vector's identity."""
     event = item.event
-    if item.vector is None or item.vector_model is None or item.state == "waiting":
+    if item.vector is None or item.vector_model is None or not identified(item):
         return None
     assert not isinstance(event, ScreenedSession)
     assert event.text is not None
     metadata = {name: common[name] for name in _VECTOR_METADATA if name in common}
     return VectorRecord(stamp, item.vector, item.vector_model, event.text.hash, metadata)
+
+
+def identified(item: Enriched) -> bool:
+    """Whether nothing that names the record in the vector and time-series stores will change."""
+    return item.state != "waiting" and not {"directory", "registry"} & set(item.lacking)
 
 
 _VECTOR_METADATA = (
@@ -46,9 +52,10 @@ _VECTOR_METADATA = (
 
 
 def point_record(item: Enriched, stamp: Stamp, common: dict[str, Value]) -> PointRecord | None:
-    """None while a response waits for its prompt."""
+    """None while a response waits for its prompt, and while directory or registry are lacking:
+    tenant and model are part of a point's identity."""
     event = item.event
-    if item.state == "waiting":
+    if not identified(item):
         return None
     fields: dict[str, Value] = {"event_id": event.id}
     if item.session is not None:

@@ -10,6 +10,7 @@ from schemas.items import (
     Cost,
     Embedded,
     Enriched,
+    Lack,
     ModelFacts,
     ModelRef,
     PromptSide,
@@ -19,6 +20,7 @@ from schemas.items import (
     UserFacts,
 )
 from schemas.ports import ModelEntry
+from stages.embed.texts import embeddable
 from stages.lookup.cost import LACKING, NONE, UNPRICED, cost_of
 
 UNKNOWN = UserFacts()
@@ -82,7 +84,7 @@ class Answers(msgspec.Struct, frozen=True):
         return model_key(model, time) in self.models
 
 
-def enriched(item: Embedded, answers: Answers) -> Enriched:
+def enriched(item: Embedded, answers: Answers, embeds: bool = False) -> Enriched:
     """A prompt or a session event: complete at once."""
     event = item.event
     assert not isinstance(event, ScreenedResponse)
@@ -103,19 +105,22 @@ def enriched(item: Embedded, answers: Answers) -> Enriched:
         original=item.original,
         own_user=user,
         own_registry=facts,
-        lacking=_lacking(user is None, model is not None and not registry),
+        lacking=_lacking(
+            embeds and owes_vector(item), user is None, model is not None and not registry
+        ),
     )
 
 
-def enriched_response(met: Met, answers: Answers) -> Enriched:
+def enriched_response(met: Met, answers: Answers, embeds: bool = False) -> Enriched:
     """A response with the prompt's session, user and model where they are known."""
     item, event, side = met.response, met.event, met.side
     session, model, key = met.session, met.model, met.user_key
     user = side.user if side is not None and side.user.known else answers.user(key)
-    registry = model is not None and answers.answered(model, event.time)
-    own = event.session
+    own = None if event.session is None else answers.user(user_key(event.session, event.time))
+    directory = user is not None and (event.session is None or own is not None)
+    registry = all(answers.answered(m, event.time) for m in (model, event.model) if m is not None)
     state = "complete" if side is not None else "orphan" if met.orphan else "waiting"
-    known = (user is not None) + registry + (item.vector is not None) + met.orphan
+    known = directory + (model is not None and registry) + (item.vector is not None) + met.orphan
     return Enriched(
         event=event,
         state=state,
@@ -128,10 +133,19 @@ def enriched_response(met: Met, answers: Answers) -> Enriched:
         vector=item.vector,
         vector_model=item.vector_model,
         original=item.original,
-        own_user=None if own is None else answers.user(user_key(own, event.time)),
+        own_user=own,
         own_registry=answers.facts(event.model, event.time),
-        lacking=_lacking(key is not None and user is None, model is not None and not registry),
+        lacking=_lacking(
+            embeds and owes_vector(item), key is not None and not directory, not registry
+        ),
+        side=side,
+        orphan=met.orphan,
     )
+
+
+def owes_vector(item: Embedded) -> bool:
+    """Whether the event has a text that gets a vector, and none yet."""
+    return item.vector is None and embeddable(item.event) is not None
 
 
 def _cost(event: ScreenedResponse, state: str, model: ModelRef | None, answers: Answers) -> Cost:
@@ -145,7 +159,12 @@ def _cost(event: ScreenedResponse, state: str, model: ModelRef | None, answers: 
     return cost_of(event.usage, None if entry is None else entry.price)
 
 
-def _lacking(directory: bool, registry: bool) -> tuple[str, ...]:
-    if not directory and not registry:
-        return ()
-    return (("directory",) if directory else ()) + (("registry",) if registry else ())
+def _lacking(embedding: bool, directory: bool, registry: bool) -> tuple[Lack, ...]:
+    lacks: tuple[Lack, ...] = ()
+    if embedding:
+        lacks += ("embedding",)
+    if directory:
+        lacks += ("directory",)
+    if registry:
+        lacks += ("registry",)
+    return lacks

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TypeVar
 
 from schemas.chunk import Chunk, Outcome
 from schemas.items import (
     Embedded,
     Enriched,
     PromptSide,
+    Request,
     ScreenedPrompt,
     ScreenedResponse,
     UserFacts,
@@ -28,6 +31,9 @@ from stages.lookup.enrich import (
 from stages.lookup.settings import LookupSettings
 
 _EXPIRY_STEPS = 100
+
+K = TypeVar("K", UserKey, ModelKey)
+A = TypeVar("A")
 
 
 class LookupStage:
@@ -49,11 +55,15 @@ class LookupStage:
         directory: Directory,
         joins: Joins,
         settings: LookupSettings | None = None,
+        *,
+        embeds: bool = False,
     ) -> None:
+        """``embeds``: texts are to get vectors, so that one without a vector is lacking it."""
         self._registry = registry
         self._directory = directory
         self._joins = joins
         self._settings = settings or LookupSettings()
+        self._embeds = embeds
         self._expired = 0
 
     def __call__(self, chunk: Chunk[Embedded], /) -> Outcome[Enriched]:
@@ -63,14 +73,35 @@ class LookupStage:
         met = [*responses.values(), *others]
         users |= self._users(key for key in _joined_users(met) if key not in users)
         answers = Answers(users, self._models(_wanted_models(items, met)))
+        embeds = self._embeds
         passed = [
-            enriched_response(responses[item.event.id], answers)
+            enriched_response(responses[item.event.id], answers, embeds)
             if isinstance(item.event, ScreenedResponse)
-            else enriched(item, answers)
+            else enriched(item, answers, embeds)
             for item in items
         ]
-        passed += [enriched_response(one, answers) for one in others]
+        passed += [enriched_response(one, answers, embeds) for one in others]
         return Outcome(Chunk(chunk.partition, passed, chunk.log_time))
+
+    def complete(self, requests: Sequence[Request]) -> list[Enriched]:
+        """Events that went on without something, with what is known of them now; in order.
+
+        What was known of a response's prompt comes with the request: the join store is not asked.
+        """
+        items = [request.item for request in requests]
+        met = {
+            number: Met(request.item, event, request.side, request.orphan)
+            for number, request in enumerate(requests)
+            if isinstance(event := request.item.event, ScreenedResponse)
+        }
+        users = self._users([*_own_users(items), *_joined_users(met.values())])
+        answers = Answers(users, self._models(_wanted_models(items, met.values())))
+        return [
+            enriched_response(met[number], answers, self._embeds)
+            if number in met
+            else enriched(item, answers, self._embeds)
+            for number, item in enumerate(items)
+        ]
 
     def _join(
         self, chunk: Chunk[Embedded], users: Mapping[UserKey, UserFacts]
@@ -116,22 +147,29 @@ class LookupStage:
             self._expired = before
 
     def _users(self, keys: Iterable[UserKey]) -> dict[UserKey, UserFacts]:
-        """Empty when the directory does not answer."""
-        asked = list(dict.fromkeys(keys))
-        try:
-            found = self._directory.lookup(asked) if asked else ()
-        except Unavailable:
-            return {}
-        return dict(zip(asked, found, strict=True))
+        """Without those that the directory did not answer."""
+        return _answered(self._directory.lookup, keys)
 
     def _models(self, keys: Iterable[ModelKey]) -> dict[ModelKey, ModelEntry | None]:
-        """Empty when the registry does not answer."""
-        asked = list(dict.fromkeys(keys))
-        try:
-            found = self._registry.lookup(asked) if asked else ()
-        except Unavailable:
+        """Without those that the registry did not answer."""
+        return _answered(self._registry.lookup, keys)
+
+
+def _answered(ask: Callable[[Sequence[K]], Sequence[A]], keys: Iterable[K]) -> dict[K, A]:
+    """What a service answers. While it is down, it is asked key by key: it may remember some."""
+    asked = list(dict.fromkeys(keys))
+    if not asked:
+        return {}
+    try:
+        return dict(zip(asked, ask(asked), strict=True))
+    except Unavailable:
+        if len(asked) == 1:
             return {}
-        return dict(zip(asked, found, strict=True))
+    found = {}
+    for key in asked:
+        with suppress(Unavailable):
+            found[key] = ask([key])[0]
+    return found
 
 
 def _met(found: Iterable[Waiting], side: PromptSide | None) -> Iterator[Met]:

@@ -1,0 +1,84 @@
+"""The enrichment queue: events that lack something, until it is filled in."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from schemas.items import kind_of
+from schemas.queues import Queued, Request
+from schemas.records import RecordId
+from sinks.common.requests import knowledge, pack_request, unpack_request
+from sinks.sqlite.database import Database
+
+PART = "requests"
+
+_PUT = (
+    "INSERT OR REPLACE INTO requests (kind, id, knowledge, request) SELECT ?1, ?2, ?3, ?4"
+    " WHERE NOT EXISTS"
+    " (SELECT 1 FROM requests WHERE kind = ?1 AND id = ?2 AND knowledge > ?3)"
+)
+_TAKE = (
+    "SELECT sequence, request, attempts FROM requests WHERE sequence > ? ORDER BY sequence LIMIT ?"
+)
+_SETTLE = "DELETE FROM requests WHERE sequence = ?"
+_FAILED = "UPDATE requests SET attempts = attempts + 1 WHERE sequence = ?"
+_PENDING = "SELECT kind, id FROM requests WHERE id IN (SELECT value FROM json_each(?))"
+_FORGET = "DELETE FROM requests WHERE kind = ? AND id = ?"
+
+
+class SqliteRequests:
+    """:class:`schemas.queues.RequestQueue`, keyed by event. One that replaces another stands at the
+    end, so that settling the one that was taken does not take the new one away."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, requests: Sequence[Request], /) -> None:
+        """See :meth:`schemas.queues.Requests.put`."""
+        self._many(_PUT, [(*_key(r), knowledge(r), pack_request(r)) for r in requests])
+
+    def take(self, limit: int, /, after: int = 0) -> Sequence[Queued]:
+        """See :meth:`schemas.queues.RequestQueue.take`."""
+
+        def read(connection: sqlite3.Connection) -> list[tuple[int, bytes, int]]:
+            return connection.execute(_TAKE, (after, limit)).fetchall()
+
+        return [
+            Queued(sequence, unpack_request(request), attempts)
+            for sequence, request, attempts in self._database.read(PART, read)
+        ]
+
+    def settle(self, done: Sequence[Queued], /) -> None:
+        """See :meth:`schemas.queues.RequestQueue.settle`."""
+        self._many(_SETTLE, [(queued.sequence,) for queued in done])
+
+    def failed(self, tried: Sequence[Queued], /) -> None:
+        """See :meth:`schemas.queues.RequestQueue.failed`."""
+        self._many(_FAILED, [(queued.sequence,) for queued in tried])
+
+    def backlog(self) -> int:
+        """How many wait."""
+        sql = "SELECT count(*) FROM requests"
+        return int(self._database.read(PART, lambda c: c.execute(sql).fetchone()[0]))
+
+    def pending(self, ids: Sequence[RecordId], /) -> set[RecordId]:
+        """Which of these events wait for their enrichment."""
+        names = json.dumps(list({identity.id for identity in ids}))
+        rows = self._database.read(PART, lambda c: c.execute(_PENDING, (names,)).fetchall())
+        return {RecordId(kind, id_) for kind, id_ in rows} & set(ids)
+
+    def forget(self, ids: Sequence[RecordId], /) -> None:
+        """Removes what waits of these events: they were erased. Durable when it returns."""
+        self._many(_FORGET, [(identity.kind, identity.id) for identity in ids])
+
+    def _many(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        def job(connection: sqlite3.Connection) -> None:
+            connection.executemany(statement, rows)
+
+        self._database.submit(PART, job).result()
+
+
+def _key(request: Request) -> tuple[str, str]:
+    return kind_of(request.item.event), request.item.event.id
