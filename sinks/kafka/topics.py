@@ -50,9 +50,10 @@ class TopicSpec(msgspec.Struct, frozen=True):
 def specified() -> tuple[TopicSpec, ...]:
     """Every topic.
 
-    Dead letters are keyed by coordinates and their state is the latest record of a key, which is
-    what compaction keeps. The queues are not compacted: the latest record of an id need not have
-    its highest version. Neither expires, or what nobody has looked at yet would be lost.
+    Nothing but the inputs expires, or what nobody has looked at yet would be lost; and nothing is
+    compacted: what a dead letter is follows from all messages of its key, since who puts one does
+    not know what stands there, and the latest record of an id in a queue need not have its highest
+    version.
     """
     inputs = [
         TopicSpec(
@@ -75,7 +76,7 @@ def specified() -> tuple[TopicSpec, ...]:
         "max.message.bytes": str(16 << 20),
     }
     letters = [
-        TopicSpec(dead_letters(name), 4, {"cleanup.policy": "compact", **kept}) for name in INPUTS
+        TopicSpec(dead_letters(name), 4, {"cleanup.policy": "delete", **kept}) for name in INPUTS
     ]
     queues = [
         TopicSpec(reconciliation(store), 4, {"cleanup.policy": "delete", **kept})
