@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import tempfile
 import zipfile
@@ -51,8 +50,8 @@ def unpack(archive: Path, folder: Path) -> None:
             mode = entry.external_attr >> 16 & 0o777
             target.chmod(mode or (0o755 if entry.is_dir() else 0o644))
     (inner,) = folder.iterdir()
-    for entry in list(inner.iterdir()):
-        shutil.move(entry, folder / entry.name)
+    for path in list(inner.iterdir()):
+        path.rename(folder / path.name)
     inner.rmdir()
 
 

@@ -109,15 +109,17 @@ class Server:
         if wait:
             self.wait_ready()
 
+    def answers(self) -> bool:
+        """Whether it answers a real request now."""
+        try:
+            return self._kind.is_ready(self._place)
+        except OSError:
+            return False
+
     def wait_ready(self, patience: float = START_PATIENCE) -> None:
         """Waits until it answers a real request. :class:`StartFailed` if it ends or never does."""
         deadline = time.monotonic() + patience
-        while True:
-            try:
-                if self._kind.is_ready(self._place):
-                    return
-            except OSError:
-                pass
+        while not self.answers():
             if not self.is_alive:
                 raise StartFailed(f"{self._kind.name} ended while it started:\n{self._tail()}")
             if time.monotonic() > deadline:

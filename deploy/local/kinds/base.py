@@ -29,7 +29,8 @@ class Place(NamedTuple):
 
     @property
     def settings(self) -> Mapping[str, str]:
-        return self.options.get("settings", {})
+        found: Mapping[str, str] = self.options.get("settings", {})
+        return found
 
 
 class Launch(NamedTuple):
@@ -48,7 +49,7 @@ class Kind(Protocol):
     secrets: tuple[str, ...]
     stop_signal: signal.Signals
     needs: tuple[str, ...]
-    """Tools it needs to run."""
+    """Tools that running it takes."""
 
     def fetch_needs(self) -> tuple[str, ...]:
         """Tools that fetching it takes; none when it is cached."""

@@ -30,10 +30,10 @@ class ElasticsearchKind:
     """It refuses to be root; started by root, it runs as nobody."""
 
     name = "elasticsearch"
-    ports = ("http", "transport")
-    secrets = ()
-    stop_signal = signal.SIGTERM
-    needs = ("java", "setpriv") if os.geteuid() == 0 else ("java",)
+    ports: tuple[str, ...] = ("http", "transport")
+    secrets: tuple[str, ...] = ()
+    stop_signal: signal.Signals = signal.SIGTERM
+    needs: tuple[str, ...] = ("java", "setpriv") if os.geteuid() == 0 else ("java",)
 
     def fetch_needs(self) -> tuple[str, ...]:
         present = (cache_root() / f"elasticsearch-{_version()}").is_dir()
@@ -50,7 +50,8 @@ class ElasticsearchKind:
             program = cached("elasticsearch", _version(), _copier(program), root=_open_folder())
         if as_nobody and not _others_reach(work):
             work = _work_elsewhere(work)
-        values = {"host": HOST, "folder": work, "heap": place.options.get("heap", "256m")}
+        values: dict[str, object] = {"host": HOST, "folder": work, **place.ports}
+        values["heap"] = place.options.get("heap", "256m")
         for name in ("conf", "data", "logs", "tmp"):
             (work / name).mkdir(parents=True, exist_ok=True)
         fill(

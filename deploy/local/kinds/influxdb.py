@@ -20,10 +20,12 @@ class InfluxdbKind:
     """Set up with an organisation, a bucket and a token of ours at its first start."""
 
     name = "influxdb"
-    ports = ("http",)
-    secrets = ("token", "password")
-    stop_signal = signal.SIGINT  # SIGTERM ends it at once, without closing its files.
-    needs = ()
+    ports: tuple[str, ...] = ("http",)
+    secrets: tuple[str, ...] = ("token", "password")
+    stop_signal: signal.Signals = (
+        signal.SIGINT
+    )  # SIGTERM ends it at once, without closing its files.
+    needs: tuple[str, ...] = ()
 
     def fetch_needs(self) -> tuple[str, ...]:
         present = (cache_root() / f"influxdb-{_PROGRAM['version']}").is_dir()

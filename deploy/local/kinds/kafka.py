@@ -31,10 +31,10 @@ class KafkaKind:
     clients that begin there go on there."""
 
     name = "kafka"
-    ports = ("plain", "sasl", "controller", "proxied")
-    secrets = ("password",)
-    stop_signal = signal.SIGTERM
-    needs = ("java",)
+    ports: tuple[str, ...] = ("plain", "sasl", "controller", "proxied")
+    secrets: tuple[str, ...] = ("password",)
+    stop_signal: signal.Signals = signal.SIGTERM
+    needs: tuple[str, ...] = ("java",)
 
     def fetch_needs(self) -> tuple[str, ...]:
         present = (cache_root() / f"kafka-{_PROGRAM['version']}").is_dir()

@@ -34,10 +34,10 @@ class Neo4jKind:
     """``auth=True``: it asks for the password of the user ``neo4j``."""
 
     name = "neo4j"
-    ports = ("bolt",)
-    secrets = ("password",)
-    stop_signal = signal.SIGTERM
-    needs = ("java",)
+    ports: tuple[str, ...] = ("bolt",)
+    secrets: tuple[str, ...] = ("password",)
+    stop_signal: signal.Signals = signal.SIGTERM
+    needs: tuple[str, ...] = ("java",)
 
     def fetch_needs(self) -> tuple[str, ...]:
         present = (cache_root() / f"neo4j-{_PROGRAM['version']}").is_dir()
@@ -70,7 +70,7 @@ class Neo4jKind:
                 GraphDatabase.driver(found.uri, auth=auth, connection_timeout=2.0) as driver,
                 driver.session() as session,
             ):
-                return session.run("RETURN 1 AS one").single(strict=True)["one"] == 1
+                return bool(session.run("RETURN 1 AS one").single(strict=True)["one"] == 1)
         except (DriverError, Neo4jError):
             return False
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 
+import grpc
+
 from deploy.local import addresses
 from deploy.local.kinds.base import HERE, Launch, Place, plain_environment
 from deploy.local.ports import HOST
 from deploy.local.web import ask
+from schemas.proto.registry_pb2 import BatchGetModelsRequest
+from schemas.proto.registry_pb2_grpc import RegistryServiceStub
 
 _ROOT = HERE.parents[1]
 
@@ -17,10 +21,10 @@ class PineconeKind:
     """``python -m deploy.local.pinecone``; ``arguments`` are added to its command line."""
 
     name = "pinecone"
-    ports = ("http",)
-    secrets = ("api_key",)
-    stop_signal = signal.SIGTERM
-    needs = ()
+    ports: tuple[str, ...] = ("http",)
+    secrets: tuple[str, ...] = ("api_key",)
+    stop_signal: signal.Signals = signal.SIGTERM
+    needs: tuple[str, ...] = ()
 
     def fetch_needs(self) -> tuple[str, ...]:
         return ()
@@ -44,10 +48,10 @@ class RegistryKind:
     """``python -m deploy.local.registry``; ``arguments`` are added to its command line."""
 
     name = "registry"
-    ports = ("grpc",)
-    secrets = ()
-    stop_signal = signal.SIGTERM
-    needs = ()
+    ports: tuple[str, ...] = ("grpc",)
+    secrets: tuple[str, ...] = ()
+    stop_signal: signal.Signals = signal.SIGTERM
+    needs: tuple[str, ...] = ()
 
     def fetch_needs(self) -> tuple[str, ...]:
         return ()
@@ -58,12 +62,11 @@ class RegistryKind:
         return _python("deploy.local.registry", place, place.ports["grpc"])
 
     def is_ready(self, place: Place) -> bool:
-        import grpc
-
         with grpc.insecure_channel(self.address(place).target) as channel:
+            stub = RegistryServiceStub(channel)  # type: ignore[no-untyped-call]
             try:
-                grpc.channel_ready_future(channel).result(timeout=2)
-            except grpc.FutureTimeoutError:
+                stub.BatchGetModels(BatchGetModelsRequest(), timeout=2)
+            except grpc.RpcError:
                 return False
         return True
 

@@ -20,10 +20,10 @@ class RedisKind:
     """Keeps what it was told in an append-only file."""
 
     name = "redis"
-    ports = ("redis",)
-    secrets = ()
-    stop_signal = signal.SIGTERM
-    needs = ()
+    ports: tuple[str, ...] = ("redis",)
+    secrets: tuple[str, ...] = ()
+    stop_signal: signal.Signals = signal.SIGTERM
+    needs: tuple[str, ...] = ()
 
     def fetch_needs(self) -> tuple[str, ...]:
         return () if shutil.which(_PROGRAM) or _can_install() else (_PROGRAM,)
