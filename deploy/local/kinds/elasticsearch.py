@@ -54,12 +54,7 @@ class ElasticsearchKind:
         values["heap"] = place.options.get("heap", "256m")
         for name in ("conf", "data", "logs", "tmp"):
             (work / name).mkdir(parents=True, exist_ok=True)
-        fill(
-            "elasticsearch.yml",
-            work / "conf/elasticsearch.yml",
-            values | place.ports,
-            place.settings,
-        )
+        fill("elasticsearch.yml", work / "conf/elasticsearch.yml", values, place.settings)
         fill("jvm.options", work / "conf/jvm.options", values, {})
         shutil.copy(program / "config/log4j2.properties", work / "conf/log4j2.properties")
         if as_nobody:
