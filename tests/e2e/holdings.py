@@ -62,7 +62,8 @@ def assert_equal(expected: Holdings, found: Holdings) -> None:
             lines += [f"{name}: {len(keys)} {what}"] if keys else []
             lines += [f"    {key}" for key in sorted(keys, key=str)[:SHOWN]]
         for key in sorted(changed, key=str)[:SHOWN]:
-            lines += [f"        expected {want[key]!s:.900}", f"        found    {have[key]!s:.900}"]
+            lines.append(f"        expected {want[key]!s:.900}")
+            lines.append(f"        found    {have[key]!s:.900}")
     if expected.counts != found.counts:
         lines.append(f"counts: expected {expected.counts}, found {found.counts}")
     if expected.parked != found.parked:
