@@ -120,6 +120,32 @@ class Parking(Protocol):
     def backlog(self) -> Mapping[Store, int]: ...
 
 
+class ParkingQueue(Parking, Protocol):
+    """The reconciliation queues as their readers see them: one thread for each store. Each call
+    raises Unavailable."""
+
+    def take(self, store: Store, limit: int, /, after: int = 0) -> Sequence[Parked]:
+        """Up to ``limit`` of the oldest behind sequence ``after``, left in the queue."""
+        ...
+
+    def settle(self, done: Sequence[Parked], /) -> None:
+        """Removes what is written, or is a dead letter. What replaced one of them meanwhile stays,
+        and a crash may bring back what was settled last."""
+        ...
+
+    def failed(self, tried: Sequence[tuple[Parked, str]], /) -> None:
+        """Counts an attempt that failed again, with its code."""
+        ...
+
+    def caught_up(self, store: Store, /) -> bool:
+        """False while more may come of :meth:`take`, although it has just answered nothing."""
+        ...
+
+    def release(self, store: Store, /) -> None:
+        """Lets other processes read the queue."""
+        ...
+
+
 class Queued(msgspec.Struct, frozen=True):
     """A request in its queue. ``sequence`` orders them; ``attempts`` failed so far."""
 

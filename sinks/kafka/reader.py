@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -29,10 +29,29 @@ from sinks.kafka.client import (
 )
 from sinks.kafka.settings import KafkaSettings
 
+T = TypeVar("T")
+
 SECONDS = 10.0
 EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _BATCH = 500
+_FINAL = (
+    KafkaError._FATAL,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+)
+_MOVING = (
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError._WAIT_COORD,
+)
+"""What brokers answer for a moment, after topics were made or another of them took over."""
 
 
 class TopicReader:
@@ -74,7 +93,7 @@ class TopicReader:
                 elif error.code() == KafkaError._PARTITION_EOF:
                     # Behind the last message stand records of transactions, which nobody sees.
                     self._next[partition] = max(self._next[partition], _offset(message))
-                elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
+                elif error.code() in _FINAL:
                     raise Unavailable(WHAT, code_of(error))
 
     def at(self, partition: Partition, offset: int) -> Message | None:
@@ -94,7 +113,7 @@ class TopicReader:
                     return message if _offset(message) == offset else None
                 if error.code() == KafkaError._PARTITION_EOF:
                     return None
-                if not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
+                if error.code() in _FINAL:
                     raise Unavailable(WHAT, code_of(error))
             raise Unavailable(WHAT, "timed_out")
         except KafkaException as error:
@@ -156,7 +175,8 @@ def ends(
     """The offset behind the last message of each partition, or what ``spec`` asks for. Raises
     UserError where a topic is missing, and Unavailable."""
     prefix = settings.topic_prefix
-    try:
+
+    def ask() -> dict[Partition, int]:
         listed = admin.list_topics(timeout=seconds).topics
         missing = [topic for topic in topics if prefix + topic not in listed]
         if missing:
@@ -174,10 +194,22 @@ def ends(
         return {
             p: int(answers[prefix + p.topic, p.number].result(seconds).offset) for p in partitions
         }
-    except KafkaException as error:
-        raise unavailable(error) from None
-    except TimeoutError:
-        raise Unavailable(WHAT, "timed_out") from None
+
+    return patiently(ask, seconds)
+
+
+def patiently(ask: Callable[[], T], seconds: float) -> T:
+    """What an admin call answers, asked again while leaders move. Raises Unavailable."""
+    late = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _MOVING or time.monotonic() > late:
+                raise unavailable(error) from None
+        except TimeoutError:
+            raise Unavailable(WHAT, "timed_out") from None
+        time.sleep(0.1)
 
 
 def _offset(message: Message) -> int:

@@ -29,7 +29,7 @@ _BACKLOG = "SELECT store, count(*) FROM parking GROUP BY store"
 
 
 class SqliteParking:
-    """:class:`schemas.queues.Parking`, keyed by store and record: of an id only the greatest
+    """:class:`schemas.queues.ParkingQueue`, keyed by store and record: of an id only the greatest
     version waits. A version that replaces another stands at the end, so that settling the one that
     was taken does not take the new one away."""
 
@@ -50,7 +50,7 @@ class SqliteParking:
         return self._many(_PARK, rows)
 
     def take(self, store: Store, limit: int, /, after: int = 0) -> Sequence[Parked]:
-        """Up to ``limit`` of the oldest behind sequence ``after``, left in the queue."""
+        """See :meth:`schemas.queues.ParkingQueue.take`."""
 
         def read(connection: sqlite3.Connection) -> list[tuple[int, bytes, str, int]]:
             return connection.execute(_TAKE, (store, after, limit)).fetchall()
@@ -61,12 +61,19 @@ class SqliteParking:
         ]
 
     def settle(self, done: Sequence[Parked], /) -> None:
-        """See :meth:`schemas.queues.Parking.settle`. Durable when it returns."""
+        """See :meth:`schemas.queues.ParkingQueue.settle`. Durable when it returns."""
         self._many(_SETTLE, [(parked.sequence,) for parked in done]).result()
 
     def failed(self, tried: Sequence[tuple[Parked, str]], /) -> None:
-        """Counts an attempt that failed again, with its code."""
+        """See :meth:`schemas.queues.ParkingQueue.failed`."""
         self._many(_FAILED, [(code, parked.sequence) for parked, code in tried]).result()
+
+    def caught_up(self, store: Store, /) -> bool:  # noqa: ARG002
+        """See :meth:`schemas.queues.ParkingQueue.caught_up`."""
+        return True
+
+    def release(self, store: Store, /) -> None:
+        """See :meth:`schemas.queues.ParkingQueue.release`."""
 
     def backlog(self) -> Mapping[Store, int]:
         """How many wait, of every store."""

@@ -1,0 +1,249 @@
+"""The reconciliation queues: a topic for each store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import structlog
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from schemas.failures import UserError
+from schemas.log import Partition
+from schemas.queues import DeadLetters, Parked, Refused
+from schemas.records import STORES, Record, Store
+from sinks.common.packing import pack, unpack_record
+from sinks.kafka.client import open_admin
+from sinks.kafka.envelope import Envelope
+from sinks.kafka.producer import ROOM, KafkaProducer, Message
+from sinks.kafka.queue import Item, KafkaQueue
+from sinks.kafka.reader import EARLIEST, SECONDS, ends, patiently
+from sinks.kafka.settings import KafkaSettings
+from sinks.kafka.topics import reconciliation
+from sinks.seal import Tampered
+
+FORMAT = b"1"
+REQUEUE = 3
+"""Attempts on a record after which it goes to the end of its queue, so that the commit passes."""
+
+_log = structlog.get_logger("kafka")
+
+
+def reconcile_group(settings: KafkaSettings, store: Store) -> str:
+    """The consumer group that writes what one store owes: none holds up another."""
+    return f"{settings.group}-reconcile-{store}"
+
+
+class KafkaParking:
+    """:class:`schemas.queues.ParkingQueue` in ``llm.reconciliation.<store>.v1``.
+
+    Records are keyed by identity; one may stand there more than once, and writing it again changes
+    nothing. They are sealed with ``key`` (32 bytes; None: left as they are) like dead letters: what
+    waits is screened text, but nobody needs to read it there.
+
+    :meth:`park` and :meth:`backlog` are for all threads; of one store, only one thread may take.
+    ``letters`` gets a record that is too large for any message.
+    """
+
+    outages: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        producer: KafkaProducer,
+        letters: DeadLetters,
+        key: bytes | None,
+    ) -> None:
+        self._settings = settings
+        self._producer = producer
+        self._letters = letters
+        self._envelope = Envelope(key)
+        self._admin: AdminClient | None = None
+        self._lock = threading.Lock()
+        self._queues = {
+            s: KafkaQueue(settings, reconciliation(s), reconcile_group(settings, s)) for s in STORES
+        }
+        self._taken: dict[Store, dict[int, tuple[Item, Parked, int]]] = {s: {} for s in STORES}
+
+    def park(self, store: Store, records: Sequence[tuple[Record, str]], /) -> None:
+        """See :meth:`schemas.queues.Parking.park`."""
+        messages: list[Message] = []
+        too_large: list[Refused] = []
+        for record, code in records:
+            value = self._envelope.close(pack(record), _associated(store, record))
+            if len(value) > ROOM:
+                too_large.append(Refused(store, record, "too_large_to_park"))
+            else:
+                key, headers = _key(record), _headers(record, self._envelope.name, code, 0)
+                messages.append(Message(reconciliation(store), key, value, headers))
+        if too_large:
+            self._letters.put(too_large)
+        self._producer.send(messages)
+
+    def take(self, store: Store, limit: int, /, after: int = 0) -> Sequence[Parked]:
+        """See :meth:`schemas.queues.ParkingQueue.take`."""
+        held = self._taken[store]
+        items = self._queues[store].take(limit, after)
+        if len(held) > len(items):
+            # Partitions that went to another member took what was held of them along.
+            alive = self._queues[store].holds
+            for sequence in [n for n in held if not alive(n)]:
+                del held[sequence]
+        for item in items:
+            if item.sequence not in held:
+                parked = self._opened(store, item)
+                if parked is None:
+                    self._queues[store].settle([item.sequence])
+                else:
+                    held[item.sequence] = item, parked, parked.attempts
+        return [held[item.sequence][1] for item in items if item.sequence in held]
+
+    def settle(self, done: Sequence[Parked], /) -> None:
+        """See :meth:`schemas.queues.ParkingQueue.settle`."""
+        for store in {parked.store for parked in done}:
+            sequences = [parked.sequence for parked in done if parked.store == store]
+            self._queues[store].settle(sequences)
+            for sequence in sequences:
+                self._taken[store].pop(sequence, None)
+
+    def failed(self, tried: Sequence[tuple[Parked, str]], /) -> None:
+        """See :meth:`schemas.queues.ParkingQueue.failed`."""
+        moved: list[tuple[Item, Parked]] = []
+        for parked, code in tried:
+            held = self._taken[parked.store].get(parked.sequence)
+            if held is None:
+                continue
+            item, _, before = held
+            counted = msgspec.structs.replace(parked, attempts=parked.attempts + 1, code=code)
+            self._taken[parked.store][parked.sequence] = item, counted, before
+            if counted.attempts - before >= REQUEUE:
+                moved.append((item, counted))
+        self._producer.send([self._again(item, parked) for item, parked in moved])
+        self.settle([parked for _, parked in moved])
+
+    def caught_up(self, store: Store, /) -> bool:
+        """See :meth:`schemas.queues.ParkingQueue.caught_up`."""
+        return self._queues[store].caught_up()
+
+    def release(self, store: Store, /) -> None:
+        """See :meth:`schemas.queues.ParkingQueue.release`."""
+        self._queues[store].close()
+        self._taken[store].clear()
+
+    def backlog(self) -> Mapping[Store, int]:
+        """How many messages stand behind what the groups have committed. Raises Unavailable."""
+        with self._lock:
+            if self._admin is None:
+                self._admin = open_admin(self._settings)
+            topics = {reconciliation(s): reconcile_group(self._settings, s) for s in STORES}
+            left = backlog(self._admin, self._settings, topics)
+        return {store: left[reconciliation(store)] for store in STORES}
+
+    def close(self) -> None:
+        """Ends the reading; the producer has other users."""
+        for store in STORES:
+            self.release(store)
+
+    def _opened(self, store: Store, item: Item) -> Parked | None:
+        """A record of ours; None for a message that is none."""
+        headers = item.headers
+        if headers.get("x-parked-format") != FORMAT:
+            _log.warning("foreign_message", topic=reconciliation(store), offset=item.offset)
+            return None
+        text = {name: content.decode("utf-8", "replace") for name, content in headers.items()}
+        bound = _bound(store, item.key)
+        try:
+            packed = self._envelope.open(text.get("x-payload", ""), item.value, bound)
+        except Tampered:
+            raise UserError(
+                f"The queue {reconciliation(store)} holds records that do not open with this key: "
+                "restore the key (MEMORY_GRAPH_KEY) that they were sealed with."
+            ) from None
+        attempts = int(text["x-retry-count"])
+        record = unpack_record(store, packed)
+        return Parked(item.sequence, store, record, text["x-failure-reason"], attempts)
+
+    def _again(self, item: Item, parked: Parked) -> Message:
+        name = item.headers["x-payload"].decode()
+        headers = _headers(parked.record, name, parked.code, parked.attempts)
+        return Message(reconciliation(parked.store), item.key, item.value, headers)
+
+
+def backlog(
+    admin: AdminClient, settings: KafkaSettings, groups: Mapping[str, str], seconds: float = SECONDS
+) -> dict[str, int]:
+    """For topics (without prefix) and the group that reads each: how many messages it has before
+    it. Raises UserError where a topic is missing, and Unavailable."""
+    topics = list(groups)
+    last = ends(admin, settings, topics, seconds)
+    first = ends(admin, settings, topics, seconds, spec=EARLIEST)
+    left = dict.fromkeys(topics, 0)
+    for group in dict.fromkeys(groups.values()):
+        mine = [p for p in last if groups[p.topic] == group]
+        committed = _positions(admin, settings, group, mine, seconds)
+        for partition in mine:
+            begin = max(first[partition], committed.get(partition, 0))
+            left[partition.topic] += max(0, last[partition] - begin)
+    return left
+
+
+def _positions(
+    admin: AdminClient,
+    settings: KafkaSettings,
+    group: str,
+    partitions: Sequence[Partition],
+    seconds: float,
+) -> dict[Partition, int]:
+    """What a group has committed; nothing where there is no such group yet."""
+    prefix = settings.topic_prefix
+    asked = [TopicPartition(prefix + p.topic, p.number) for p in partitions]
+    request = [ConsumerGroupTopicPartitions(group, asked)]
+
+    def ask() -> list[TopicPartition]:
+        (future,) = admin.list_consumer_group_offsets(request, request_timeout=seconds).values()
+        try:
+            return future.result(seconds).topic_partitions or []
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return []
+            raise
+
+    found = patiently(ask, seconds)
+    return {
+        Partition(tp.topic.removeprefix(prefix), tp.partition): tp.offset
+        for tp in found
+        if tp.offset >= 0
+    }
+
+
+def _key(record: Record) -> bytes:
+    return f"{record.stamp.kind}/{record.stamp.id}".encode()
+
+
+def _associated(store: Store, record: Record) -> bytes:
+    return _bound(store, _key(record))
+
+
+def _bound(store: Store, key: bytes) -> bytes:
+    return b"parked\0" + store.encode() + b"\0" + key
+
+
+def _headers(record: Record, payload: str, code: str, attempts: int) -> list[tuple[str, bytes]]:
+    stamp = record.stamp
+    facts = {
+        "x-parked-format": FORMAT.decode(),
+        "x-original-topic": stamp.origin.topic,
+        "x-original-partition": stamp.origin.partition,
+        "x-original-offset": stamp.origin.offset,
+        "x-original-timestamp": stamp.origin.timestamp,
+        "x-failure-stage": "write",
+        "x-failure-reason": code,
+        "x-retry-count": attempts,
+        "x-event-kind": stamp.kind,
+        "x-event-id": stamp.id,
+        "x-record-version": stamp.version,
+        "x-payload": payload,
+    }
+    return [(name, str(value).encode()) for name, value in facts.items()]

@@ -1,0 +1,251 @@
+"""A topic as a queue: the members of one group take messages, and settle them in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from schemas.ports import Unavailable
+from sinks.kafka.client import WHAT, code_of, open_consumer, properties, unavailable
+from sinks.kafka.producer import CREATE
+from sinks.kafka.settings import KafkaSettings
+
+MOST_HELD = 5_000
+"""Most messages that are taken and not settled: what a crash lets come again."""
+_JOINING = 3.0
+_DOWN = ("unreachable", "timed_out")
+_UNKNOWN = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+_log = structlog.get_logger("kafka")
+
+
+class Item(msgspec.Struct, frozen=True):
+    """A message that was taken. ``sequence`` counts what this reader took."""
+
+    sequence: int
+    partition: int
+    offset: int
+    key: bytes
+    headers: dict[str, bytes]
+    value: bytes
+
+
+class KafkaQueue:
+    """Reads ``topic`` (without prefix) as a member of ``group``. For one thread.
+
+    What is settled is committed up to the first message of each partition that is not, so a crash
+    loses nothing and lets come again what was taken since. Joins at the first call of
+    :meth:`take`; while nothing new is taken, the partitions are paused and the membership kept.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str, group: str) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._group = group
+        self._consumer: Consumer | None = None
+        self._sequence = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._held: dict[int, Item] = {}
+        self._next: dict[int, int] = {}
+        self._assigned: set[int] = set()
+        self._ended: set[int] = set()
+        self._paused = False
+        self._trouble = ""
+
+    def take(self, limit: int, after: int = 0, wait: float = 0.1) -> Sequence[Item]:
+        """Up to ``limit`` messages behind sequence ``after``, those that are not settled first.
+
+        Waits for a new one up to ``wait`` seconds. Raises Unavailable.
+        """
+        held = [item for item in self._held.values() if item.sequence > after][:limit]
+        consumer = self._joined()
+        try:
+            if held or len(self._held) >= MOST_HELD:
+                self._tend(consumer)
+                return held
+            self._resume(consumer)
+            first = consumer.poll(wait)
+            if first is None and self._trouble:
+                self._ask(consumer)
+            rest = consumer.consume(limit - 1, 0) if first is not None and limit > 1 else []
+            for message in [first, *rest] if first is not None else ():
+                self._receive(message)
+        except KafkaException as error:
+            raise self._lost(error.args[0]) from None
+        return [item for item in self._held.values() if item.sequence > after][:limit]
+
+    def settle(self, sequences: Iterable[int]) -> None:
+        """These are done: they do not come again. The commit goes off without waiting; should it
+        fail, the next one says the same."""
+        done = [item for n in sequences if (item := self._held.pop(n, None)) is not None]
+        if self._consumer is not None and done:
+            self._commit({item.partition for item in done}, wait=False)
+
+    def holds(self, sequence: int) -> bool:
+        """Whether this message is taken and not settled, and still this member's."""
+        return sequence in self._held
+
+    def caught_up(self) -> bool:
+        """Whether this member has settled all that stands in the topic now."""
+        if self._consumer is None or self._held:
+            return False
+        try:
+            listed = self._consumer.list_topics(self._name, timeout=_JOINING).topics[self._name]
+        except KafkaException as error:
+            raise unavailable(error) from None
+        return bool(listed.partitions) and set(listed.partitions) <= self._assigned & self._ended
+
+    def close(self) -> None:
+        """Leaves the group after committing what is settled. May be used again."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is None:
+            return
+        self._consumer = consumer
+        self._commit(set(self._next), wait=True)
+        self._consumer = None
+        try:
+            consumer.close()
+        except KafkaException as error:
+            _log.warning("leave_failed", topic=self._topic, code=code_of(error.args[0]))
+        self._forget()
+
+    @property
+    def _name(self) -> str:
+        return self._settings.topic_prefix + self._topic
+
+    def _joined(self) -> Consumer:
+        if self._consumer is None:
+            defaults: dict[str, Any] = {"queued.max.messages.kbytes": 32 << 10}
+            needed: dict[str, Any] = {
+                "group.id": self._group,
+                "group.protocol": self._settings.protocol,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "fetch.queue.backoff.ms": 20,
+                "max.poll.interval.ms": self._settings.max_poll_interval_ms,
+                "error_cb": self._failed,
+                "on_commit": self._committed,
+            }
+            if self._settings.protocol == "classic":
+                needed["partition.assignment.strategy"] = "cooperative-sticky"
+                needed["session.timeout.ms"] = self._settings.session_timeout_ms
+            self._forget()
+            consumer = open_consumer(defaults | properties(self._settings) | needed)
+            consumer.subscribe(
+                [self._name],
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_revoke,
+            )
+            self._consumer = consumer
+        return self._consumer
+
+    def _receive(self, message: Any) -> None:
+        error = message.error()
+        partition, offset = message.partition(), message.offset()
+        if error is None:
+            self._trouble = ""
+            self._sequence += 1
+            self._next[partition] = offset + 1
+            self._ended.discard(partition)
+            self._held[self._sequence] = Item(
+                self._sequence,
+                partition,
+                offset,
+                message.key() or b"",
+                {name: content or b"" for name, content in message.headers() or ()},
+                message.value() or b"",
+            )
+        elif error.code() == KafkaError._PARTITION_EOF:
+            self._next.setdefault(partition, offset)
+            self._ended.add(partition)
+        elif error.code() in _UNKNOWN:
+            raise Unavailable(f"the topic {self._name} ({CREATE})", "unknown_topic")
+        elif error.fatal() or error.code() == KafkaError._FATAL:
+            raise self._lost(error)
+        else:
+            self._failed(error)
+
+    def _tend(self, consumer: Consumer) -> None:
+        """Stays a member without taking anything."""
+        if not self._paused:
+            consumer.pause(consumer.assignment())
+            self._paused = True
+        message = consumer.poll(0)
+        if message is not None:
+            self._receive(message)
+
+    def _ask(self, consumer: Consumer) -> None:
+        """Nothing comes and something was wrong: is it still?"""
+        try:
+            consumer.list_topics(self._name, timeout=1.0)
+        except KafkaException as error:
+            code = code_of(error.args[0])
+            raise Unavailable(WHAT, code if self._trouble in _DOWN else self._trouble) from None
+        self._trouble = ""
+
+    def _resume(self, consumer: Consumer) -> None:
+        if self._paused:
+            consumer.resume(consumer.assignment())
+            self._paused = False
+
+    def _commit(self, partitions: set[int], *, wait: bool) -> None:
+        first: dict[int, int] = {}
+        for item in self._held.values():
+            first.setdefault(item.partition, item.offset)
+        offsets = [
+            TopicPartition(self._name, p, first.get(p, self._next[p]))
+            for p in partitions & self._assigned
+            if p in self._next
+        ]
+        if not offsets or self._consumer is None:
+            return
+        try:
+            if not wait:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+            else:
+                self._committed(None, self._consumer.commit(offsets=offsets, asynchronous=False))
+        except KafkaException as error:
+            _log.warning("commit_failed", topic=self._topic, code=code_of(error.args[0]))
+
+    def _committed(self, error: KafkaError | None, found: Sequence[TopicPartition] | None) -> None:
+        """What could not be committed comes again, here or at another member."""
+        errors = [error, *(partition.error for partition in found or ())]
+        codes = {code_of(failed) for failed in errors if failed is not None}
+        if codes:
+            _log.warning("commit_failed", topic=self._topic, code=min(codes))
+
+    def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._assigned |= {p.partition for p in partitions}
+        # New ones come unpaused.
+        self._paused = False
+
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = {p.partition for p in partitions}
+        self._assigned -= gone
+        self._ended -= gone
+        self._held = {n: item for n, item in self._held.items() if item.partition not in gone}
+        for partition in gone:
+            self._next.pop(partition, None)
+
+    def _failed(self, error: KafkaError) -> None:
+        code = code_of(error)
+        if code != self._trouble:
+            _log.warning("client_trouble", topic=self._topic, code=code)
+        self._trouble = code
+
+    def _lost(self, error: KafkaError) -> Unavailable:
+        """After a fatal error the next call joins as a new member."""
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            consumer, self._consumer = self._consumer, None
+            self._forget()
+            if consumer is not None:
+                consumer.close()
+        return Unavailable(WHAT, code_of(error))
