@@ -1,0 +1,41 @@
+"""Kafka as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flows.control import Control
+from flows.kafka.buffer import Place
+from flows.kafka.log import KafkaLog, Span
+from flows.source import Reading, Settle, SourcePart
+from sinks.kafka.settings import KafkaSettings
+
+__all__ = ["Span", "kafka_source"]
+
+
+def kafka_source(
+    settings: KafkaSettings,
+    reading: Reading,
+    control: Control,
+    seal: Callable[[], Settle],
+    *,
+    accept_gap: bool = False,
+    span: Span | None = None,
+) -> SourcePart[Place]:
+    """A member of the group as the source's part; it joins at once, and leaves when it is closed.
+
+    Raises UserError (topics missing, sign-in refused, properties) and Unavailable.
+    """
+    log = KafkaLog(
+        settings,
+        span or Span(),
+        control,
+        follow=reading.follow,
+        limit=reading.limit,
+        accept_gap=accept_gap,
+    )
+    try:
+        return SourcePart(log, reading, control, seal)
+    except BaseException:
+        log.close()
+        raise
