@@ -7,26 +7,22 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 import structlog
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.failures import UserError
-from schemas.log import Partition
 from schemas.queues import DeadLetters, Parked, Refused
 from schemas.records import STORES, Record, Store
 from sinks.common.packing import pack, unpack_record
+from sinks.kafka.backlog import backlog
 from sinks.kafka.client import open_admin
 from sinks.kafka.envelope import Envelope
 from sinks.kafka.producer import ROOM, KafkaProducer, Message
-from sinks.kafka.queue import Item, KafkaQueue
-from sinks.kafka.reader import EARLIEST, SECONDS, ends, patiently
+from sinks.kafka.queue import REQUEUE, Item, KafkaQueue
 from sinks.kafka.settings import KafkaSettings
 from sinks.kafka.topics import reconciliation
 from sinks.seal import Tampered
 
 FORMAT = b"1"
-REQUEUE = 3
-"""Attempts on a record after which it goes to the end of its queue, so that the commit passes."""
 
 _log = structlog.get_logger("kafka")
 
@@ -65,7 +61,7 @@ class KafkaParking:
         self._queues = {
             s: KafkaQueue(settings, reconciliation(s), reconcile_group(settings, s)) for s in STORES
         }
-        self._taken: dict[Store, dict[int, tuple[Item, Parked, int]]] = {s: {} for s in STORES}
+        self._taken: dict[Store, dict[int, tuple[Item, Parked]]] = {s: {} for s in STORES}
 
     def park(self, store: Store, records: Sequence[tuple[Record, str]], /) -> None:
         """See :meth:`schemas.queues.Parking.park`."""
@@ -97,7 +93,7 @@ class KafkaParking:
                 if parked is None:
                     self._queues[store].settle([item.sequence])
                 else:
-                    held[item.sequence] = item, parked, parked.attempts
+                    held[item.sequence] = item, parked
         return [held[item.sequence][1] for item in items if item.sequence in held]
 
     def settle(self, done: Sequence[Parked], /) -> None:
@@ -115,10 +111,10 @@ class KafkaParking:
             held = self._taken[parked.store].get(parked.sequence)
             if held is None:
                 continue
-            item, _, before = held
+            item, _ = held
             counted = msgspec.structs.replace(parked, attempts=parked.attempts + 1, code=code)
-            self._taken[parked.store][parked.sequence] = item, counted, before
-            if counted.attempts - before >= REQUEUE:
+            self._taken[parked.store][parked.sequence] = item, counted
+            if counted.attempts % REQUEUE == 0:
                 moved.append((item, counted))
         self._producer.send([self._again(item, parked) for item, parked in moved])
         self.settle([parked for _, parked in moved])
@@ -169,53 +165,6 @@ class KafkaParking:
         name = item.headers["x-payload"].decode()
         headers = _headers(parked.record, name, parked.code, parked.attempts)
         return Message(reconciliation(parked.store), item.key, item.value, headers)
-
-
-def backlog(
-    admin: AdminClient, settings: KafkaSettings, groups: Mapping[str, str], seconds: float = SECONDS
-) -> dict[str, int]:
-    """For topics (without prefix) and the group that reads each: how many messages it has before
-    it. Raises UserError where a topic is missing, and Unavailable."""
-    topics = list(groups)
-    last = ends(admin, settings, topics, seconds)
-    first = ends(admin, settings, topics, seconds, spec=EARLIEST)
-    left = dict.fromkeys(topics, 0)
-    for group in dict.fromkeys(groups.values()):
-        mine = [p for p in last if groups[p.topic] == group]
-        committed = _positions(admin, settings, group, mine, seconds)
-        for partition in mine:
-            begin = max(first[partition], committed.get(partition, 0))
-            left[partition.topic] += max(0, last[partition] - begin)
-    return left
-
-
-def _positions(
-    admin: AdminClient,
-    settings: KafkaSettings,
-    group: str,
-    partitions: Sequence[Partition],
-    seconds: float,
-) -> dict[Partition, int]:
-    """What a group has committed; nothing where there is no such group yet."""
-    prefix = settings.topic_prefix
-    asked = [TopicPartition(prefix + p.topic, p.number) for p in partitions]
-    request = [ConsumerGroupTopicPartitions(group, asked)]
-
-    def ask() -> list[TopicPartition]:
-        (future,) = admin.list_consumer_group_offsets(request, request_timeout=seconds).values()
-        try:
-            return future.result(seconds).topic_partitions or []
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return []
-            raise
-
-    found = patiently(ask, seconds)
-    return {
-        Partition(tp.topic.removeprefix(prefix), tp.partition): tp.offset
-        for tp in found
-        if tp.offset >= 0
-    }
 
 
 def _key(record: Record) -> bytes:

@@ -17,6 +17,8 @@ from sinks.kafka.settings import KafkaSettings
 MOST_HELD = 5_000
 """Most messages that are taken and not settled: what a crash lets come again."""
 _JOINING = 3.0
+REQUEUE = 3
+"""Attempts on a message after which it goes to the end, so that the commit passes it by."""
 _DOWN = ("unreachable", "timed_out")
 _UNKNOWN = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 _log = structlog.get_logger("kafka")
