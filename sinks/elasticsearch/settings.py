@@ -27,3 +27,6 @@ class ElasticsearchSettings(BaseModel):
     batch_documents: int = Field(
         default=1_000, ge=1, le=5_000, description="Most documents in one bulk request."
     )
+    max_record_bytes: int = Field(
+        default=8 << 20, ge=1_024, le=64 << 20, description="Largest document, in bytes of UTF-8."
+    )

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from sinks.elasticsearch.sink import ElasticsearchSink
 from sinks.neo4j.sink import Neo4jSink
+from sinks.pinecone.sink import PineconeSink
 from sinks.sqlite.claims import SqliteClaims
 from sinks.sqlite.database import Database
 from sinks.sqlite.graph import GraphSink
@@ -26,15 +28,21 @@ from stages.pii.stage import PiiStage
 from stages.text import TextStage
 from stages.validate.stage import Validate
 from tests.conformance.doubles import HashEmbedder
+from tests.conformance.elasticsearch import ElasticsearchHarness
 from tests.conformance.harness import Harness, SqliteHarness
 from tests.conformance.neo4j import Neo4jHarness
+from tests.conformance.pinecone import PineconeHarness
 
 KEY = bytes(range(32))
 
 SINKS: dict[type, Callable[[Path, pytest.FixtureRequest], Harness]] = {
     sink: lambda folder, _, sink=sink: SqliteHarness(folder, sink)
     for sink in (GraphSink, VectorSink, TimeseriesSink, SearchSink)
-} | {Neo4jSink: lambda _, request: Neo4jHarness(request)}
+} | {
+    PineconeSink: lambda folder, _: PineconeHarness(folder),
+    Neo4jSink: lambda _, request: Neo4jHarness(request),
+    ElasticsearchSink: lambda _, request: ElasticsearchHarness(request),
+}
 """Each makes a harness on storage of its own; the request is asked for the server, if any."""
 
 
