@@ -16,7 +16,7 @@ from flows.keys import Keys
 from flows.settings import Settings
 from schemas.failures import UserError
 from schemas.ports import Cache, Claims, Joins, Sink
-from schemas.queues import DeadLetters, Parking, Requests
+from schemas.queues import DeadLetters, ParkingQueue, Requests
 from schemas.records import Store
 from sinks.sqlite.cache import SqliteCache
 from sinks.sqlite.claims import SqliteClaims
@@ -73,7 +73,7 @@ class Queues(msgspec.Struct, frozen=True):
     """Where what cannot go on now is kept."""
 
     letters: DeadLetters
-    parking: Parking
+    parking: ParkingQueue
     requests: Requests
 
 

@@ -2,89 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-import msgspec
+from bytewax.run import cli_main
 
-from flows.delivery import write
+from flows.control import Control
 from flows.keys import load_keys
+from flows.reconciling import (
+    EPOCH,
+    BatchWriter,
+    Drain,
+    Drained,
+    QueuePart,
+    build,
+)
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
-from schemas.ports import Result
-from schemas.queues import Parked, Refused
 from schemas.records import STORES, Store
-from sinks.sqlite.parking import SqliteParking
 
-BATCH = 500
-MOST_ATTEMPTS = 5
-"""Attempts after which a record that makes its store raise becomes a dead letter."""
+ONCE = Drain()
+FOLLOW = Drain(follow=True)
 
 
-class Drained(msgspec.Struct):
-    """What became of one store's queue. ``left`` is what waits now, with the codes of why."""
-
-    written: int = 0
-    rejected: int = 0
-    left: int = 0
-    codes: dict[str, int] = {}
-
-
-def reconcile(settings: Settings, only: Sequence[Store] = STORES) -> dict[Store, Drained]:
-    """Drains the queues of the stores in ``only``, each as far as its store takes records.
+def reconcile(
+    settings: Settings, only: Sequence[Store] = STORES, drain: Drain = ONCE
+) -> dict[Store, Drained]:
+    """Drains the queues of the stores in ``only``, each as far as its store takes records; with
+    :data:`FOLLOW` until SIGTERM or SIGINT.
 
     Works beside a running worker. A record leaves its queue only after it is written, or is a dead
     letter; a crash in between writes it again, which changes nothing. Raises Unavailable when the
-    queue itself cannot be read, and Damaged.
+    queue itself cannot be read, UserError and Damaged.
     """
+    from flows.worker import signals
+
     keys = load_keys(settings.data, create=False)
     with open_stores(settings, keys) as stores:
-        return {store: drain(stores, store) for store in only}
+        lanes = Lanes(stores, only, drain)
+        with signals(lanes.control, settings.worker.stop_seconds):
+            lanes.start()
+            lanes.join()
+        if lanes.failure is not None:
+            raise lanes.failure
+        left = stores.parking.backlog()
+        for store, drained in lanes.drained.items():
+            drained.left = left[store]
+        return lanes.drained
 
 
-def drain(stores: Stores, store: Store) -> Drained:
-    """Tries everything in one queue once; stops early when the store takes nothing at all."""
-    result = Drained()
-    after = 0
-    while batch := _queue(stores).take(store, BATCH, after):
-        after = batch[-1].sequence
-        if not _batch(stores, store, batch, result):
-            break
-    result.left = stores.parking.backlog()[store]
-    return result
+@contextmanager
+def reconciling(stores: Stores, drain: Drain = FOLLOW) -> Iterator[Lanes]:
+    """Drains the queues beside a worker that has opened these stores, until the block ends."""
+    lanes = Lanes(stores, STORES, drain)
+    lanes.start()
+    try:
+        yield lanes
+    finally:
+        lanes.stop()
+        lanes.join()
 
 
-def _batch(stores: Stores, store: Store, batch: Sequence[Parked], result: Drained) -> bool:
-    """One batch; False when the store took none of it."""
-    outcomes = write(stores.sinks[store], [parked.record for parked in batch])
-    done: list[Parked] = []
-    refused: list[Refused] = []
-    again: list[tuple[Parked, str]] = []
-    for parked, outcome in zip(batch, outcomes, strict=True):
-        if _hopeless(parked, outcome):
-            refused.append(Refused(store, parked.record, outcome.code))
-            done.append(parked)
-        elif outcome.status == "unavailable":
-            again.append((parked, outcome.code))
-            result.codes[outcome.code] = result.codes.get(outcome.code, 0) + 1
-        else:
-            done.append(parked)
-    if refused:
-        stores.letters.put(refused)
-    _queue(stores).settle(done)
-    if again:
-        _queue(stores).failed(again)
-    result.rejected += len(refused)
-    result.written += len(done) - len(refused)
-    return len(again) < len(batch)
+class Lanes:
+    """A dataflow for each store, in a thread of its own. The first failure ends all; ``control``
+    stops all."""
 
+    def __init__(self, stores: Stores, only: Sequence[Store], drain: Drain) -> None:
+        self._stores = stores
+        self._drain = drain
+        self.control = Control(quiet=True)
+        self.drained: dict[Store, Drained] = {store: Drained() for store in only}
+        self._controls = {store: Control(quiet=True) for store in only}
+        self._threads = [
+            threading.Thread(target=self._run, args=(store,), name=f"reconcile-{store}")
+            for store in only
+        ]
 
-def _queue(stores: Stores) -> SqliteParking:
-    assert isinstance(stores.parking, SqliteParking)
-    return stores.parking
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
 
+    def stop(self) -> None:
+        """Asks all to end after what is on its way."""
+        for control in (self.control, *self._controls.values()):
+            control.stop()
 
-def _hopeless(parked: Parked, outcome: Result) -> bool:
-    if outcome.status == "rejected":
-        return True
-    raised = outcome.status == "unavailable" and outcome.code == "internal_error"
-    return raised and parked.attempts + 1 >= MOST_ATTEMPTS
+    def join(self) -> None:
+        """Waits for the end of all, which ``control`` may ask for meanwhile."""
+        for thread in self._threads:
+            while thread.is_alive():
+                if self.control.stopping:
+                    self.stop()
+                thread.join(0.1)
+
+    @property
+    def failure(self) -> BaseException | None:
+        failures = [c.failure for c in self._controls.values() if c.failure is not None]
+        return failures[0] if failures else None
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """What does not work at the moment, with the code of why."""
+        return {k: v for control in self._controls.values() for k, v in control.troubles.items()}
+
+    def _run(self, store: Store) -> None:
+        control, stores = self._controls[store], self._stores
+        part = QueuePart(stores.parking, store, control, self._drain, self.drained[store])
+        writer = BatchWriter(stores.sinks[store], stores.letters, control)
+        try:
+            cli_main(  # type: ignore[no-untyped-call]
+                build(part, writer, control), workers_per_process=1, epoch_interval=EPOCH
+            )
+        except BaseException as error:
+            control.fail(error)
+        finally:
+            try:
+                stores.parking.release(store)
+            except BaseException as error:
+                control.fail(error)
+            if control.failed:
+                self.stop()

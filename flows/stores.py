@@ -17,7 +17,7 @@ from flows.keys import Keys, load_keys
 from flows.settings import Settings
 from flows.views.stores import Views
 from schemas.ports import Cache, Claims, Joins, Sink
-from schemas.queues import DeadLetters, Parking, Requests
+from schemas.queues import DeadLetters, ParkingQueue, Requests
 from schemas.records import STORES, Mutation, Record, Store
 from sinks.sqlite import offsets as sqlite_offsets
 from sinks.sqlite.offsets import SqliteOffsets
@@ -59,7 +59,7 @@ class Stores(msgspec.Struct, frozen=True):
     joins: Joins
     vectors: Cache
     letters: DeadLetters
-    parking: Parking
+    parking: ParkingQueue
     requests: Requests
     offsets: FileOffsets | None
     servers: Mapping[str, Server]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -150,16 +151,40 @@ def retry(
     out.print(table("Retried dead letters", ("outcome", "events"), rows))
 
 
-def reconcile(as_json: AsJson = False, config: Config = None, data: Data = None) -> None:
+def reconcile(
+    store: Annotated[
+        list[str] | None,
+        typer.Option("--store", help="Only this store: graph, vector, timeseries or search."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Wait for new records until stopped (SIGTERM, Ctrl-C).")
+    ] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
     """Write the records that a store could not take when they came."""
+    from flows.logs import configure
+    from flows.reconcile import FOLLOW, ONCE
     from flows.reconcile import reconcile as run_reconcile
+    from schemas.records import STORES
 
+    only = [name for name in STORES if name in (store or STORES)]
+    unknown = set(store or ()) - set(STORES)
+    if unknown:
+        raise UserError(f"There is no store {min(unknown)}. Expected one of: {', '.join(STORES)}.")
     settings = load(config, data)
     existing(settings)
-    result = run_reconcile(settings)
+    if follow:
+        configure(logging.INFO)
+    result = run_reconcile(settings, only, FOLLOW if follow else ONCE)
     if as_json:
         print_json(result)
         return
-    rows = [(s, r.written, r.rejected, r.left) for s, r in result.items()]
+    rows = [
+        (s, r.written, r.rejected, r.left, ", ".join(r.codes) if r.left else "–")
+        for s, r in result.items()
+    ]
     out = console()
-    out.print(table("Reconciled", ("store", "written", "refused for good", "left"), rows))
+    columns = ("store", "written", "refused for good", "left", "why")
+    out.print(table("Reconciled", columns, rows))
