@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flows.keys import Keys
+from flows.services import (
+    Services,
+    check_embedder,
+    embed_stage,
+    lookup_stage,
+    open_services,
+    usage_of,
+)
 from flows.settings import Settings
 from flows.stores import Stores
 from schemas.chunk import Chunk, Stage
@@ -24,33 +32,35 @@ not call 020 7946 0958 by phone: what these two need is loaded when the first on
 
 
 class Pipeline(msgspec.Struct, frozen=True):
-    """The stages in order; ``hit_rates`` answers each cache's hits in per cent."""
+    """The stages in order; ``hit_rates`` answers each cache's hits in per cent, ``usage`` what the
+    embedder has used since the start."""
 
     stages: tuple[Stage[Any, Any], ...]
     hit_rates: Callable[[], dict[str, float]]
+    close: Callable[[], None] = lambda: None
+    usage: Callable[[], dict[str, int]] = dict
 
 
-def build_pipeline(settings: Settings, keys: Keys, stores: Stores) -> Pipeline:
+def build_pipeline(
+    settings: Settings,
+    keys: Keys,
+    stores: Stores,
+    *,
+    services: Callable[..., Services] = open_services,
+) -> Pipeline:
     """Loads the models and warms them up, so that no event's time budget pays for it."""
     # Imported here: the libraries behind the stages take seconds, and most commands need none.
     from stages.dedupe import Dedupe
-    from stages.embed.cache import LayeredCache, MemoryCache
-    from stages.embed.encoder import Encoder
-    from stages.embed.stage import EmbedStage
     from stages.extract import ExtractStage
-    from stages.lookup import LookupStage, TomlDirectory, open_registry
     from stages.text import TextStage
     from stages.validate.stage import Validate
 
     validate = Validate(settings.validate_)
     pii = build_pii(settings, keys)
     text = TextStage()
-    embed = EmbedStage(
-        Encoder(settings.embed) if settings.embed.mode == "inline" else None,
-        LayeredCache(MemoryCache(settings.embed.cache_entries), stores.vectors),
-    )
-    directory = TomlDirectory(settings.lookup.users, pii.screen_identifier)
-    lookup = LookupStage(open_registry(settings.lookup), directory, stores.joins, settings.lookup)
+    opened = services(settings, pii.screen_identifier)
+    embed = embed_stage(settings, opened, stores.vectors)
+    lookup = lookup_stage(settings, opened, stores.joins)
     stages = (
         validate,
         Dedupe(stores.claims, keys.content),
@@ -60,7 +70,8 @@ def build_pipeline(settings: Settings, keys: Keys, stores: Stores) -> Pipeline:
         lookup,
         ExtractStage(version(DISTRIBUTION)),
     )
-    warm_up(validate, text, pii, embed)
+    warm_up(validate, text, pii, *([embed] if settings.embed.is_here else []))
+    check_embedder(opened.embedder)
 
     def hit_rates() -> dict[str, float]:
         asked = embed.cached + embed.encoded
@@ -69,7 +80,7 @@ def build_pipeline(settings: Settings, keys: Keys, stores: Stores) -> Pipeline:
             "screened": 100.0 * pii.screener.hit_rate,
         }
 
-    return Pipeline(stages, hit_rates)
+    return Pipeline(stages, hit_rates, opened.close, lambda: usage_of(opened.embedder))
 
 
 def build_pii(settings: Settings, keys: Keys) -> PiiStage:

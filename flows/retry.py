@@ -20,15 +20,16 @@ from flows.lock import holder_of
 from flows.pipeline import Pipeline, build_pipeline
 from flows.settings import Settings
 from flows.stats import RunStats
-from flows.stores import SELECT, Stores, open_stores, opened_letters
+from flows.stores import Stores, open_stores, opened_letters
 from flows.worker import Build
+from flows.writing import write_all
 from schemas.chunk import Chunk
 from schemas.failures import Rejected, UserError
 from schemas.items import PromptSide
 from schemas.log import LogRecord, Original, Partition
 from schemas.ports import Waiting
 from schemas.queues import DeadLetter, DeadLetters, Refused
-from schemas.records import Mutation, RecordId
+from schemas.records import RecordId
 
 SETTLE_SECONDS = 1.0
 
@@ -144,7 +145,7 @@ class Retrier:
             chunk = outcome.passed
         self._stores.claims.flush()
         self._stores.joins.flush()
-        written = _write_all(self._stores, chunk.items)
+        written = write_all(self._stores, chunk.items)
         self._stores.letters.resolve(letter.sequence, "written" if written else "parked")
         return Retried(letter.sequence, "written" if written else "parked")
 
@@ -218,21 +219,3 @@ def _record(stores: Stores, letter: DeadLetter, refused: Refused) -> Retried:
     state = "parked" if outcome.status == "unavailable" else "written"
     stores.letters.resolve(letter.sequence, state)
     return Retried(letter.sequence, state)
-
-
-def _write_all(stores: Stores, mutations: Sequence[Mutation]) -> bool:
-    """Writes to the four stores; False when something is parked instead."""
-    complete = True
-    for store, sink in stores.sinks.items():
-        records = [r for m in mutations if (r := SELECT[store](m)) is not None]
-        if not records:
-            continue
-        results = list(zip(records, write(sink, records), strict=True))
-        refused = [Refused(store, r, x.code) for r, x in results if x.status == "rejected"]
-        parked = [(r, x.code) for r, x in results if x.status == "unavailable"]
-        if refused:
-            stores.letters.put(refused)
-        if parked:
-            stores.parking.park(store, parked)
-            complete = False
-    return complete

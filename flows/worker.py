@@ -120,6 +120,7 @@ def prepared(
         claims = CountedClaims(stores.claims, control, metrics)
         stores = msgspec.structs.replace(stores, claims=claims)
         pipeline = build(settings, keys, stores)
+        stack.callback(pipeline.close)
         stack.enter_context(quiet_heap())
         names = tuple(stage.name for stage in pipeline.stages)
         observers = Observers(stats, metrics)

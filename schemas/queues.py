@@ -168,7 +168,7 @@ class Requests(Protocol):
 
 
 class RequestQueue(Requests, Protocol):
-    """The enrichment queue as its one reader sees it. Each call raises Unavailable."""
+    """The enrichment queue as a reader sees it, from one thread. Each call raises Unavailable."""
 
     def take(self, limit: int, /, after: int = 0) -> Sequence[Queued]:
         """Up to ``limit`` of the oldest behind sequence ``after``, left in the queue."""
@@ -181,4 +181,12 @@ class RequestQueue(Requests, Protocol):
 
     def failed(self, tried: Sequence[Queued], /) -> None:
         """Counts an attempt that left something lacking."""
+        ...
+
+    def caught_up(self) -> bool:
+        """False while more may come of :meth:`take`, although it has just answered nothing."""
+        ...
+
+    def release(self) -> None:
+        """Lets other processes read the queue."""
         ...

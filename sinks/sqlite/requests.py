@@ -58,6 +58,13 @@ class SqliteRequests:
         """See :meth:`schemas.queues.RequestQueue.failed`."""
         self._many(_FAILED, [(queued.sequence,) for queued in tried])
 
+    def caught_up(self) -> bool:
+        """See :meth:`schemas.queues.RequestQueue.caught_up`: always, here."""
+        return True
+
+    def release(self) -> None:
+        """See :meth:`schemas.queues.RequestQueue.release`: nothing is held here."""
+
     def backlog(self) -> int:
         """How many wait."""
         sql = "SELECT count(*) FROM requests"

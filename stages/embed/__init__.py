@@ -1,7 +1,10 @@
-"""Stage 5, embed: one unit vector per prompt and response text, from a local model."""
+"""Stage 5, embed: one unit vector per prompt and response text, from a model here or elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from schemas.ports import Embedder, Price
 from stages.embed.cache import LayeredCache, MemoryCache
 from stages.embed.encoder import Encoder, PrecisionUnsupported
 from stages.embed.model_files import MODEL_ID, ModelUnavailable
@@ -19,4 +22,14 @@ __all__ = [
     "ModelUnavailable",
     "PrecisionUnsupported",
     "embeddable",
+    "open_embedder",
 ]
+
+
+def open_embedder(settings: EmbedSettings, price: Callable[[str, str], Price | None]) -> Embedder:
+    """The embedder that the settings name; a service need not answer yet. Raises UserError.
+
+    ``price`` answers what a model costs now, by model and provider; it may raise Unavailable.
+    """
+    made: Embedder = Encoder(settings)
+    return made

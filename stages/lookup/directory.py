@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.items import UserFacts
+from stages.lookup.memberships import ALWAYS, NOBODY, Memberships
+from stages.lookup.prices import midnight
 from stages.lookup.tomlfile import FileError, read_toml
-
-_DAY_US = 86_400_000_000
-_ALWAYS = -(1 << 63)
-_UNKNOWN = UserFacts()
 
 
 class _User(BaseModel):
@@ -46,35 +43,26 @@ class TomlDirectory:
     """
 
     def __init__(self, path: Path | None, screen: Callable[[str], str]) -> None:
-        self._users: dict[str, tuple[list[int], list[UserFacts]]] = {}
+        self._users: dict[str, Memberships] = {}
         if path is None:
             return
         found: dict[str, dict[int, UserFacts]] = {}
         for number, user in enumerate(read_toml(path, _Users).users, 1):
             memberships = found.setdefault(screen(user.id), {})
-            start = _ALWAYS if user.since is None else _midnight(user.since)
+            start = ALWAYS if user.since is None else midnight(user.since)
             if start in memberships:
                 raise FileError(path, f"users[{number}]", "a user has two entries from one day")
             memberships[start] = UserFacts(user.tenant, user.organisation, known=True)
-        for user_id, memberships in found.items():
-            starts = sorted(memberships)
-            self._users[user_id] = (starts, [memberships[start] for start in starts])
+        self._users = {user_id: Memberships.of(by_start) for user_id, by_start in found.items()}
 
     def __len__(self) -> int:
         return len(self._users)
 
     def lookup(self, users: Sequence[tuple[str, int]], /) -> Sequence[UserFacts]:
         """For (user id as screened, event time in µs): tenant and organisation then."""
-        return [self._at(*user) for user in users]
+        return [self._users.get(user, NOBODY).at(time) for user, time in users]
 
-    def _at(self, user: str, time: int) -> UserFacts:
-        memberships = self._users.get(user)
-        if memberships is None:
-            return _UNKNOWN
-        starts, facts = memberships
-        place = bisect_right(starts, time)
-        return facts[place - 1] if place else _UNKNOWN
-
-
-def _midnight(day: datetime.date) -> int:
-    return (day - datetime.date(1970, 1, 1)).days * _DAY_US
+    @property
+    def users(self) -> Mapping[str, Memberships]:
+        """Every user's history, by the id that events carry."""
+        return self._users

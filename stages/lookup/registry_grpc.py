@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import ssl
 import threading
 import time
@@ -18,6 +17,7 @@ from schemas.failures import UserError
 from schemas.ports import ModelEntry, Unavailable
 from schemas.proto import registry_pb2 as pb
 from schemas.proto.registry_pb2_grpc import RegistryServiceStub
+from stages.holdoff import PAUSES, Holdoff, jittered
 from stages.lookup.names import provider_name, variants
 from stages.lookup.prices import Model, resolved
 from stages.lookup.registry_wire import Malformed, from_message, qualified
@@ -28,9 +28,6 @@ BATCH: Final = 500
 REMEMBERED: Final = 20_000
 LONG: Final = 512
 """Characters: longer names are not remembered, so that the bound is one of memory too."""
-BACKOFF: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Seconds until the registry is asked again after so many failures in a row."""
-
 CODES: Final = {
     grpc.StatusCode.UNAVAILABLE: "unreachable",
     grpc.StatusCode.DEADLINE_EXCEEDED: "timeout",
@@ -83,9 +80,7 @@ class GrpcRegistry:
         self._lock = threading.Lock()
         self._held: OrderedDict[str, tuple[float, Model | None]] = OrderedDict()
         self._generation = 0
-        self._failures = 0
-        self._closed_until = 0.0
-        self._code = "unreachable"
+        self._holdoff = Holdoff("registry", clock)
         self._stop = threading.Event()
         self._call: Any = None
         self._thread: threading.Thread | None = None
@@ -165,26 +160,25 @@ class GrpcRegistry:
                 else:
                     missing.append(key)
             generation = self._generation
-            if missing and now < self._closed_until:
-                raise Unavailable("registry", self._code)
         missing.sort()
         for start in range(0, len(missing), BATCH):
             found |= self._ask(missing[start : start + BATCH], generation)
         return found
 
     def _ask(self, keys: Sequence[str], generation: int) -> dict[str, Model | None]:
+        self._holdoff.check()
         request = pb.BatchGetModelsRequest(model_ids=keys)
         try:
             response = self._stub.BatchGetModels(request, timeout=self._deadline)
         except grpc.RpcError as error:
-            raise self._failed(error) from None
+            raise self._holdoff.failed(_code(error)) from None
         except ValueError:  # What grpc raises on a channel that was closed.
             raise Unavailable("registry", "closed") from None
+        self._holdoff.worked()
         found = {key: self._read(response.models.get(key)) for key in keys}
         until = self._clock() + self._keep
         with self._lock:
             self.asked += len(keys)
-            self._failures, self._closed_until = 0, 0.0
             if generation == self._generation:
                 for key, model in found.items():
                     if len(key) <= LONG:
@@ -193,15 +187,6 @@ class GrpcRegistry:
                 while len(self._held) > REMEMBERED:
                     self._held.popitem(last=False)
         return found
-
-    def _failed(self, error: grpc.RpcError) -> Unavailable:
-        code = _code(error)
-        with self._lock:
-            self._code = code
-            pause = BACKOFF[min(self._failures, len(BACKOFF) - 1)]
-            self._failures += 1
-            self._closed_until = self._clock() + _jittered(pause)
-        return Unavailable("registry", code)
 
     def _read(self, message: pb.Model | None) -> Model | None:
         if message is None:
@@ -236,6 +221,7 @@ class GrpcRegistry:
                     return
                 call.initial_metadata()  # The subscription stands; what came before it was missed.
                 self._forget_all()
+                self._holdoff.worked()
                 self.following = True
                 for update in call:
                     failures, told = 0, ""
@@ -252,14 +238,13 @@ class GrpcRegistry:
             if code != told:
                 told = code
                 _log.warning("updates_interrupted", code=code)
-            self._stop.wait(_jittered(BACKOFF[min(failures, len(BACKOFF) - 1)]))
+            self._stop.wait(jittered(PAUSES[min(failures, len(PAUSES) - 1)]))
             failures += 1
 
     def _forget_all(self) -> None:
         with self._lock:
             self._generation += 1
             self._held.clear()
-            self._closed_until = 0.0
 
     def _forget(self, message: pb.Model) -> None:
         """Everything that an update may have changed: the model itself, and each of its names."""
@@ -284,11 +269,6 @@ def _code(error: grpc.RpcError) -> str:
     code: Callable[[], grpc.StatusCode] | None = getattr(error, "code", None)
     status = grpc.StatusCode.UNKNOWN if code is None else code()
     return CODES.get(status, f"grpc_{status.name.lower()}")
-
-
-def _jittered(seconds: float) -> float:
-    # Jitter only spreads retries in time; nothing is decided by it.
-    return seconds * random.uniform(0.8, 1.2)  # noqa: S311
 
 
 def _channel(settings: LookupSettings) -> grpc.Channel:

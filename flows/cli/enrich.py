@@ -1,0 +1,40 @@
+"""``enrich``: completes the events that went on without something."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import AsJson, Config, Data, load
+from flows.cli.output import console, print_json, table
+
+
+def enrich(
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until the process is stopped.")
+    ] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Complete the events that went on without a vector, a tenant or a price.
+
+    For after the embedder, the directory or the registry was down, and for vectors with
+    `[embed] mode = "deferred"`. Works beside a running worker.
+    """
+    from flows.enrich import enrich as run_enrich
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    result = run_enrich(load(config, data), follow=follow, stop=stop)
+    if as_json:
+        print_json(result)
+        return
+    rows = [("completed", result.completed), ("improved", result.improved), ("left", result.left)]
+    rows += [(f"lacking {what}", count) for what, count in sorted(result.lacks.items())]
+    rows += [(name, count) for name, count in sorted(result.usage.items()) if count]
+    console().print(table("Enriched", ("", "events"), rows))

@@ -1,0 +1,288 @@
+"""Completes the events that went on without something: to exactly what they would have been."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from threading import Event
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from flows.keys import load_keys
+from flows.pipeline import DISTRIBUTION, build_pii
+from flows.services import (
+    Services,
+    check_embedder,
+    embed_stage,
+    lookup_stage,
+    open_services,
+    usage_of,
+)
+from flows.settings import Settings
+from flows.stores import Stores, open_stores
+from flows.writing import write_all
+from schemas.chunk import Chunk
+from schemas.items import (
+    Embedded,
+    ModelRef,
+    PromptSide,
+    Request,
+    Screened,
+    ScreenedJson,
+    ScreenedResponse,
+    SessionRef,
+    UserFacts,
+)
+from schemas.log import Partition
+from schemas.ports import Unavailable
+from schemas.queries import GraphQueries, Node
+from schemas.queues import Queued, RequestQueue
+from schemas.records import Mutation
+
+if TYPE_CHECKING:
+    from stages.embed import EmbedStage
+    from stages.lookup import LookupStage
+
+BATCH = 256
+POLL_SECONDS = 0.5
+PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds between passes of ``follow`` while nothing can be completed."""
+IDLE_BATCHES = 4
+"""Batches without any progress after which ``follow`` pauses; it goes on where it was."""
+
+MOST_EMPTY = 100
+"""Empty answers of a queue that may have more, after which a single pass ends."""
+
+_PARTITION = Partition("llm.enrichment", 0)
+_log = structlog.get_logger("enrich")
+
+
+class Progress(msgspec.Struct):
+    """``completed``: written with everything; ``improved``: written with more than before, and
+    queued again; ``left``: how many wait now, and what those that were tried lack. ``usage``: what
+    the embedder has used."""
+
+    completed: int = 0
+    improved: int = 0
+    left: int = 0
+    lacks: dict[str, int] = {}
+    usage: dict[str, int] = {}
+
+
+def enrich(
+    settings: Settings,
+    *,
+    follow: bool = False,
+    stop: Event | None = None,
+    services: Callable[..., Services] = open_services,
+) -> Progress:
+    """Tries everything in the queue once; with ``follow`` goes on until ``stop`` is set.
+
+    Works beside a running worker, and several at a time where the queue is in Kafka. A request
+    leaves the queue only after what came of it is durable; a crash in between does it again, which
+    changes nothing. Raises UserError, Damaged, and (without ``follow``) Unavailable when the queue
+    cannot be read or written.
+    """
+    stop = stop or Event()
+    with opened(settings, services) as enricher:
+        if follow:
+            enricher.follow(stop)
+        else:
+            enricher.once(stop)
+        return enricher.progress()
+
+
+@contextmanager
+def opened(
+    settings: Settings, services: Callable[..., Services] = open_services
+) -> Iterator[Enricher]:
+    """Everything that it takes, closed at the end."""
+    keys = load_keys(settings.data, create=False)
+    with open_stores(settings, keys) as stores:
+        screen = build_pii(settings, keys).screen_identifier
+        made = services(settings, screen, deferred=True)
+        try:
+            check_embedder(made.embedder)
+            yield Enricher(
+                stores,
+                embed_stage(settings, made, stores.vectors),
+                lookup_stage(settings, made, stores.joins),
+                lambda: usage_of(made.embedder),
+            )
+        finally:
+            made.close()
+
+
+class Enricher:
+    """Takes requests, completes what can be completed now, writes it, settles them."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        embed: EmbedStage,
+        lookup: LookupStage,
+        usage: Callable[[], dict[str, int]] = dict,
+    ) -> None:
+        self._stores = stores
+        self._queue: RequestQueue = stores.requests  # type: ignore[assignment]
+        self._embed = embed
+        self._lookup = lookup
+        self._usage = usage
+        self._pipeline = version(DISTRIBUTION)
+        self._after = 0
+        self._done = Progress()
+        self._lacks: Counter[str] = Counter()
+
+    def once(self, stop: Event) -> None:
+        """One pass over all that waits now."""
+        self._start()
+        empty = 0
+        while not stop.is_set() and empty < MOST_EMPTY:
+            batch = self._queue.take(BATCH, self._after)
+            if batch:
+                empty = 0
+                self.complete(batch)
+            elif self._queue.caught_up():
+                return
+            else:
+                empty += 1
+
+    def follow(self, stop: Event) -> None:
+        """Pass after pass, with pauses that grow while nothing can be completed."""
+        failures = idle = 0
+        while not stop.is_set():
+            try:
+                batch = self._queue.take(BATCH, self._after)
+                moved = bool(batch) and self.complete(batch)
+            except Unavailable as error:
+                _log.warning("waiting", what=error.what, code=error.code)
+                stop.wait(PAUSES[min(failures, len(PAUSES) - 1)])
+                failures += 1
+                continue
+            if moved:
+                failures = idle = 0
+            elif not batch and self._after == 0:
+                failures = idle = 0
+                stop.wait(POLL_SECONDS)
+            elif not batch or (idle := idle + 1) >= IDLE_BATCHES:
+                # At the end, or everything is in vain: later on from here, then from the start.
+                if not batch:
+                    self._start()
+                idle = 0
+                stop.wait(PAUSES[min(failures, len(PAUSES) - 1)])
+                failures += 1
+
+    def _start(self) -> None:
+        self._after = 0
+        self._lacks.clear()
+
+    def complete(self, batch: Sequence[Queued]) -> bool:
+        """One batch; whether anything is known now that was not. Raises Unavailable: then it stays
+        in the queue."""
+        mutations = self._mutations([queued.request for queued in batch])
+        gained: list[Queued] = []
+        vain: list[Queued] = []
+        writes: list[Mutation] = []
+        for queued, mutation in zip(batch, mutations, strict=True):
+            lacks = () if mutation.request is None else mutation.request.lacks
+            self._lacks.update(lacks)
+            if _gained(queued.request, mutation):
+                gained.append(queued)
+                writes.append(mutation)
+            else:
+                vain.append(queued)
+        if writes:
+            write_all(self._stores, writes)
+            self._queue.settle(gained)
+        if vain:
+            self._queue.failed(vain)
+        self._after = batch[-1].sequence
+        completed = sum(mutation.request is None for mutation in writes)
+        self._done.completed += completed
+        self._done.improved += len(writes) - completed
+        return bool(writes)
+
+    def progress(self) -> Progress:
+        """What was done so far. Raises Unavailable."""
+        return msgspec.structs.replace(
+            self._done,
+            left=self._queue.backlog(),
+            lacks=dict(self._lacks),
+            usage=self._usage(),
+        )
+
+    def _mutations(self, requests: Sequence[Request]) -> list[Mutation]:
+        from stages.extract import mutation_of
+
+        known = self._with_sides(self._with_vectors(requests))
+        enriched = self._lookup.complete(known)
+        return [
+            mutation_of(item, self._pipeline, request.log_time)
+            for item, request in zip(enriched, known, strict=True)
+        ]
+
+    def _with_vectors(self, requests: Sequence[Request]) -> list[Request]:
+        owing = [n for n, request in enumerate(requests) if request.item.vector is None]
+        chunk: Chunk[Embedded] = Chunk(_PARTITION, [requests[n].item for n in owing])
+        found = dict(zip(owing, self._embed(chunk).passed.items, strict=True))
+        return [
+            msgspec.structs.replace(request, item=found[n]) if n in found else request
+            for n, request in enumerate(requests)
+        ]
+
+    def _with_sides(self, requests: Sequence[Request]) -> list[Request]:
+        """What the join store did not know of a response's prompt, or has forgotten since, stands
+        in the graph where the prompt has come."""
+        sides: dict[str, PromptSide | None] = {}
+        known = []
+        for request in requests:
+            event = request.item.event
+            if not isinstance(event, ScreenedResponse) or request.side is not None:
+                known.append(request)
+                continue
+            if event.prompt_id not in sides:
+                sides[event.prompt_id] = prompt_side(self._stores.views.graph, event.prompt_id)
+            side = sides[event.prompt_id]
+            known.append(msgspec.structs.replace(request, side=side) if side else request)
+        return known
+
+
+def _gained(request: Request, mutation: Mutation) -> bool:
+    left = mutation.request
+    return (
+        left is None
+        or left.lacks != request.lacks
+        or (left.side is not None and request.side is None)
+    )
+
+
+def prompt_side(graph: GraphQueries, prompt_id: str) -> PromptSide | None:
+    """What a response needs to know of its prompt, from the graph; None where it has not come."""
+    node = graph.node("Prompt", prompt_id)
+    return None if node is None or node.owner is None else _side_of(prompt_id, node)
+
+
+def _side_of(prompt_id: str, node: Node) -> PromptSide:
+    properties = node.properties
+    tenant = properties.get("tenant")
+    return PromptSide(
+        prompt_id,
+        properties["createdAt"],
+        SessionRef(
+            properties["sessionId"],
+            properties["userId"],
+            properties.get("applicationId"),
+            properties.get("purpose"),
+        ),
+        ModelRef(
+            Screened(properties["modelId"]),
+            properties.get("modelProvider"),
+            properties.get("modelVersion"),
+            ScreenedJson(properties.get("modelParameters", "{}").encode()),
+        ),
+        UserFacts(tenant, properties.get("organisation"), known=tenant is not None),
+    )
