@@ -113,6 +113,12 @@ class Index:
             held = self._namespaces.get(_namespace(namespace), {})
             return {id_: held[id_] for id_ in wanted if id_ in held}
 
+    def fetch_all(self, namespace: str) -> dict[str, Record]:
+        """A whole namespace; no call of the API."""
+        with self._lock:
+            self._catch_up()
+            return dict(self._namespaces.get(_namespace(namespace), {}))
+
     def fetch_by_metadata(
         self, namespace: str, condition: Any, limit: int, after: str
     ) -> tuple[list[tuple[str, Record]], str | None]:

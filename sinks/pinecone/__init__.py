@@ -1,1 +1,1 @@
-"""Vectors in Pinecone."""
+"""Vectors in Pinecone. Import from its modules: the package loads no client by itself."""

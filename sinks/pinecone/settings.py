@@ -15,4 +15,9 @@ class PineconeSettings(BaseModel):
     )
     api_key: SecretStr = Field(default=SecretStr(""), description="The API key.")
     dimensions: int = Field(default=384, ge=1, le=20_000, description="Dimensions of the index.")
+    prefix: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9_.-]{0,64}$",
+        description="Beginning of every namespace, where several set-ups share one index.",
+    )
     timeout_seconds: float = Field(default=5.0, gt=0, le=300, description="Time for one call.")

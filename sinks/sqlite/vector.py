@@ -19,13 +19,13 @@ from sinks.common.stamps import (
     stamp_row,
     to_json,
 )
+from sinks.common.vectors import unit_vector
 from sinks.sqlite.base import SqliteSink, StoreSettings, placeholders
 from sinks.sqlite.database import Database
 
 _COLUMNS = "model, text_hash, metadata, embedding"
 _NEW = f"INSERT INTO vector_record ({STAMP}, {_COLUMNS}) VALUES ({placeholders(16)})"  # noqa: S608
 _OLD = "DELETE FROM vector_record WHERE record = ?"
-_TOLERANCE = 1e-3
 
 Row = tuple[object, ...]
 
@@ -51,14 +51,7 @@ class VectorSink(SqliteSink[VectorRecord, Row]):
         self._settings = settings or VectorSettings()
 
     def _prepare(self, record: VectorRecord) -> Row:
-        if len(record.values) != 4 * self._settings.dimensions:
-            raise Refusal("wrong_dimension")
-        values = np.frombuffer(record.values, dtype="<f4")
-        with np.errstate(over="ignore", invalid="ignore"):
-            length = float(np.dot(values, values))
-        # Written so that NaN is refused too.
-        if not abs(length - 1.0) <= _TOLERANCE:
-            raise Refusal("not_unit_length")
+        unit_vector(record.values, self._settings.dimensions)
         check_texts((record.model, record.text_hash))
         metadata = to_json(record.metadata)
         check_size((record.model, record.text_hash, metadata), self._settings.max_record_bytes)

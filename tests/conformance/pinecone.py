@@ -110,7 +110,6 @@ class PineconeHarness:
             yield
         finally:
             self._proxy.heal()
-            self.open()
 
     @contextlib.contextmanager
     def _failing(self, failure: Failure) -> Iterator[None]:

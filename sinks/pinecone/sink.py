@@ -1,0 +1,295 @@
+"""The vector store in Pinecone."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+from schemas.ports import ERASED, WRITTEN, Result, Stored, Unavailable
+from schemas.records import RecordId, Store, VectorRecord
+from sinks.common.stamps import Refusal, is_identity
+from sinks.pinecone import layout
+from sinks.pinecone.layout import MARKERS, TOMBSTONES, Held, Prepared
+from sinks.pinecone.wire import PART, Vector, Wire, requests
+
+_BAD_ID = Result("rejected", "bad_id")
+_TRIES = 5
+_PAUSE = 0.05
+
+
+class Place(NamedTuple):
+    """Where a version of a record is."""
+
+    key: str
+    version: int
+    namespace: str
+
+    @property
+    def id(self) -> str:
+        return layout.version_id(self.key, self.version)
+
+
+_NONE = Held()
+
+
+class PineconeSink:
+    """:class:`schemas.ports.Sink` of vectors, one namespace per tenant and model.
+
+    A write is: read the markers; send markers, then vectors, of what is not older than what is
+    there; read the markers again, and delete what is superseded or erased by now. As versions do
+    not overwrite each other, writers of any number need no agreement: the highest version that was
+    written is there in the end. Pinecone is eventually consistent: until a write is seen by reads,
+    :meth:`fetch` and :meth:`count` may answer as before it, and a superseded or erased vector may
+    be left over, which readers skip and the next write or erasure of the record deletes.
+    """
+
+    store: ClassVar[Store] = "vector"
+
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._wire = wire
+        self._dimensions = wire.settings.dimensions
+        self._patience = wire.settings.timeout_seconds
+        self._clock = clock
+        self._sleep = sleep
+        self._closed = False
+
+    def write(self, records: Sequence[VectorRecord], /) -> Sequence[Result]:
+        """See :meth:`schemas.ports.Sink.write`. The server's own refusal of a record is found by
+        sending halves."""
+        results: list[Result] = [WRITTEN] * len(records)
+        good: list[tuple[int, Prepared]] = []
+        for index, record in enumerate(records):
+            try:
+                good.append((index, layout.prepare(record, self._dimensions)))
+            except Refusal as refusal:
+                results[index] = Result("rejected", refusal.code)
+        outcome = self._write([prepared for _, prepared in good])
+        for index, prepared in good:
+            results[index] = outcome.get(prepared.key, WRITTEN)
+        return results
+
+    def fetch(self, ids: Sequence[RecordId], /) -> Mapping[RecordId, Stored]:
+        """What is there. Raises Unavailable."""
+        self._check_open()
+        found: dict[RecordId, Stored] = {}
+        wanted = {layout.record_key(i): i for i in ids if is_identity(i.kind, i.id)}
+        before: dict[str, list[int]] = {}
+        # A version may be replaced between the look at its marker and the look at its vector.
+        for _ in range(_TRIES):
+            held = {k: h for k, h in self._markers(wanted)[0].items() if h.versions}
+            held = {k: h for k, h in held.items() if not h.erased and wanted[k] not in found}
+            held = {k: h for k, h in held.items() if sorted(h.versions) != before.get(k)}
+            if not held:
+                break
+            before = {key: sorted(one.versions) for key, one in held.items()}
+            found.update(self._vectors(held))
+        return found
+
+    def delete(self, ids: Sequence[RecordId], /) -> Sequence[Result]:
+        """See :meth:`schemas.ports.Sink.delete`. Waits until reads see all that was written before
+        the tombstone; ``lagging`` where that takes longer than a call may."""
+        known = [identity for identity in ids if is_identity(identity.kind, identity.id)]
+        outcome = ERASED
+        if known:
+            try:
+                self._check_open()
+                self._erase([layout.record_key(identity) for identity in known])
+            except Unavailable as error:
+                outcome = Result("unavailable", error.code, error.retry_after)
+            except Refusal as refusal:
+                outcome = Result("unavailable", refusal.code)
+        return [outcome if is_identity(i.kind, i.id) else _BAD_ID for i in ids]
+
+    def count(self) -> int:
+        """How many records it holds. Raises Unavailable."""
+        self._check_open()
+        counts = self._wire.namespaces()
+        return counts.get(MARKERS, 0) - counts.get(TOMBSTONES, 0)
+
+    def close(self) -> None:
+        """Later calls find the store unavailable."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable(PART, "closed")
+
+    def _write(self, batch: Sequence[Prepared]) -> dict[str, Result]:
+        """What became of the records that were not simply written, by key."""
+        highest: dict[str, Prepared] = {}
+        for prepared in batch:
+            other = highest.get(prepared.key)
+            if other is None or prepared.stamp.version >= other.stamp.version:
+                highest[prepared.key] = prepared
+        if not highest:
+            return {}
+        outcome: dict[str, Result] = {}
+        try:
+            self._check_open()
+            before, _ = self._markers(highest)
+            wanted = [p for p in highest.values() if _admitted(p, before.get(p.key))]
+            outcome |= self._send(wanted)
+            sent = [p for p in wanted if p.key not in outcome]
+            after, _ = self._markers([p.key for p in sent]) if sent else ({}, None)
+            self._clean(highest, before, after, {p.key for p in sent})
+        except Unavailable as error:
+            # Whatever was sent stays: sending it again changes nothing.
+            result = Result("unavailable", error.code, error.retry_after)
+            return dict.fromkeys(highest, result) | outcome
+        for key in highest:
+            if any(held.erased for held in (before.get(key), after.get(key)) if held):
+                outcome[key] = ERASED
+        return outcome
+
+    def _send(self, wanted: Sequence[Prepared]) -> dict[str, Result]:
+        """Markers first, so that a marker stands for every vector there may be. Answers what was
+        not written, by key."""
+        failed: dict[str, Result] = {}
+        self._upsert(MARKERS, [(p.key, layout.marker(p)) for p in wanted], failed)
+        by_namespace: dict[str, list[tuple[str, Vector]]] = {}
+        for prepared in wanted:
+            if prepared.key not in failed:
+                item = (prepared.key, prepared.vector)
+                by_namespace.setdefault(prepared.namespace, []).append(item)
+        for namespace, items in by_namespace.items():
+            self._upsert(namespace, items, failed)
+        refused = [p.id for p in wanted if p.key in failed and failed[p.key].status == "rejected"]
+        if refused:
+            self._wire.delete(MARKERS, refused)
+        return failed
+
+    def _upsert(
+        self, namespace: str, items: Sequence[tuple[str, Vector]], failed: dict[str, Result]
+    ) -> None:
+        pending = [[items[n] for n in part] for part in requests([vector for _, vector in items])]
+        while pending:
+            part = pending.pop(0)
+            try:
+                self._wire.upsert(namespace, [vector for _, vector in part])
+            except Refusal as refusal:
+                if len(part) == 1:
+                    failed[part[0][0]] = Result("rejected", refusal.code)
+                else:
+                    middle = len(part) // 2
+                    pending += [part[:middle], part[middle:]]
+            except Unavailable as error:
+                result = Result("unavailable", error.code, error.retry_after)
+                failed.update(dict.fromkeys([key for key, _ in part], result))
+
+    def _clean(
+        self,
+        highest: Mapping[str, Prepared],
+        before: Mapping[str, Held],
+        after: Mapping[str, Held],
+        sent: set[str],
+    ) -> None:
+        """Deletes what is superseded or erased by now. Only an erasure has to succeed."""
+        gone: set[Place] = set()
+        kept: set[str] = set()
+        erased: set[Place] = set()
+        doubtful: dict[str, tuple[Place, set[Place]]] = {}
+        for key, prepared in highest.items():
+            one, other = before.get(key, _NONE), after.get(key, _NONE)
+            places = {Place(key, v, n) for held in (one, other) for v, n in held.versions.items()}
+            own = Place(key, prepared.stamp.version, prepared.namespace)
+            if key in sent:
+                places.add(own)
+            if one.erased or other.erased:
+                erased |= places
+            elif len(places) > 1:
+                last = _last(places, own)
+                kept.add(last.id)
+                if last == own and key in sent:
+                    gone |= places - {own}
+                else:
+                    doubtful[key] = (last, places - {last})
+        self._remove(erased)
+        with contextlib.suppress(Unavailable):
+            there = self._present(last for last, _ in doubtful.values())
+            for last, others in doubtful.values():
+                gone |= others if last in there else set()
+            self._remove(gone, kept)
+
+    def _present(self, places: Iterable[Place]) -> set[Place]:
+        """Those of which there is a vector: whoever sent the marker may have failed since."""
+        wanted = {(place.namespace, place.id): place for place in places}
+        by_namespace: dict[str, list[str]] = {}
+        for namespace, id_ in wanted:
+            by_namespace.setdefault(namespace, []).append(id_)
+        return {
+            wanted[namespace, id_]
+            for namespace, ids in by_namespace.items()
+            for id_ in self._wire.fetch(namespace, ids)
+        }
+
+    def _erase(self, keys: Sequence[str]) -> None:
+        stones = [layout.tombstone(key, self._dimensions) for key in dict.fromkeys(keys)]
+        for part in requests(stones):
+            self._wire.upsert(TOMBSTONES, [stones[n] for n in part])
+            written = self._wire.upsert(MARKERS, [stones[n] for n in part])
+        deadline = self._clock() + self._patience
+        while True:
+            held, seen = self._markers(keys)
+            if written is None or seen is None or seen >= written:
+                break
+            if self._clock() >= deadline:
+                raise Unavailable(PART, "lagging")
+            self._sleep(_PAUSE)
+        self._remove(
+            {Place(key, v, n) for key, one in held.items() for v, n in one.versions.items()}
+        )
+
+    def _remove(self, places: set[Place], kept: Iterable[str] = ()) -> None:
+        """Markers last: while one is there, its vector is found again. A marker in ``kept`` now
+        speaks of another namespace."""
+        by_namespace: dict[str, list[str]] = {}
+        for place in places:
+            by_namespace.setdefault(place.namespace, []).append(place.id)
+        for namespace, ids in by_namespace.items():
+            self._wire.delete(namespace, ids)
+        if markers := {place.id for place in places}.difference(kept):
+            self._wire.delete(MARKERS, list(markers))
+
+    def _markers(self, keys: Iterable[str]) -> tuple[dict[str, Held], int | None]:
+        found, seen = self._wire.matching(MARKERS, "record", list(keys))
+        return layout.read_markers(found.values()), seen
+
+    def _vectors(self, held: Mapping[str, Held]) -> dict[RecordId, Stored]:
+        """The highest version there is of each."""
+        found: dict[RecordId, Stored] = {}
+        candidates = {key: sorted(one.versions.items(), reverse=True) for key, one in held.items()}
+        while candidates:
+            asked: dict[str, list[str]] = {}
+            for key, versions in candidates.items():
+                version, namespace = versions.pop(0)
+                asked.setdefault(namespace, []).append(layout.version_id(key, version))
+            for namespace, ids in asked.items():
+                for item in self._wire.fetch(namespace, ids).values():
+                    one = layout.stored(item)
+                    found[one.stamp.record_id] = one
+            candidates = {
+                key: versions
+                for key, versions in candidates.items()
+                if versions and layout.identity_of(key) not in found
+            }
+        return found
+
+
+def _admitted(prepared: Prepared, held: Held | None) -> bool:
+    if held is None:
+        return True
+    highest = held.highest
+    return not held.erased and (highest is None or prepared.stamp.version >= highest)
+
+
+def _last(places: set[Place], own: Place) -> Place:
+    """The highest version; of two places of it, the one where it has just been written."""
+    return max(places, key=lambda place: (place.version, place == own))
