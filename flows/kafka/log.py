@@ -85,6 +85,7 @@ class KafkaLog:
         self._ends: Mapping[Partition, int] | None = None
         self._era = 0
         self._starved: float | None = None
+        self._waiting = False
         self._again = self._asked = 0.0
         self._polled = time.monotonic()
         self._consumer: Consumer | None = None
@@ -150,16 +151,20 @@ class KafkaLog:
             self._resume()
             self._fill(0.0 if any(self._buffers.values()) else POLL)
             if not any(self._buffers.values()):
+                self._waiting = False
                 self._watch.ask_again(self._members())
                 return {}
-            if not self._patient():
+            self._waiting = self._patient()
+            if not self._waiting:
                 return {p: b for p, b in self._buffers.items() if len(b)}
             self._fill(POLL / 2)
             return {}
 
     def in_step(self) -> bool:
         with self._lock:
-            return not self._misplaced and not any(map(self._starves, self._buffers.values()))
+            if self._waiting or self._misplaced:
+                return False
+            return not any(map(self._starves, self._buffers.values()))
 
     def ended(self) -> bool:
         with self._lock:
@@ -202,7 +207,8 @@ class KafkaLog:
                     self._fill(0.0)  # Serves the group, which may have taken partitions away.
                     self._control.wait(0.1)
             self._control.check()
-        self._gaps.report()
+        if not self._follow:
+            self._gaps.report()
 
     def close(self) -> None:
         """Leaves the group. Safe to call twice."""
@@ -266,7 +272,8 @@ class KafkaLog:
                 self._buffers.pop(partition, None)
                 self._misplaced.pop(partition, None)
                 self._committed.pop(partition, None)
-                self._gaps.forget(partition)
+                if not self._closed.is_set():
+                    self._gaps.forget(partition)
             self._control.assigned = len(self._buffers)
         _log.info("revoked", partitions=len(revoked))
 
@@ -329,6 +336,7 @@ class KafkaLog:
         plain = [names.to_kafka(p) for p in targets]
         consumer.incremental_unassign(plain)
         consumer.incremental_assign([names.to_kafka(p, at) for p, at in targets.items()])
+        consumer.resume(plain)  # Being paused outlives an assignment.
         for partition in targets:
             self._buffers[partition].paused = False
         self._misplaced.clear()
@@ -378,12 +386,12 @@ class KafkaLog:
     def _full(self, buffer: Buffer) -> bool:
         if buffer.end is not None and (buffer.fetched or 0) >= buffer.end:
             return True
-        return len(buffer) >= 2 * self._limit or buffer.size >= BUFFERED // len(self._buffers)
+        return len(buffer) >= 4 * self._limit or buffer.size >= BUFFERED // len(self._buffers)
 
     def _resume(self) -> None:
         share = BUFFERED // max(1, len(self._buffers))
         for buffer in self._buffers.values():
-            if buffer.paused and not buffer.done and len(buffer) < self._limit:
+            if buffer.paused and not buffer.done and len(buffer) < 2 * self._limit:
                 if buffer.end is not None and (buffer.fetched or 0) >= buffer.end:
                     continue
                 if buffer.size <= share // 2:

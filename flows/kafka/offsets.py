@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -25,6 +26,12 @@ from sinks.kafka.client import (
 from sinks.kafka.settings import KafkaSettings
 
 SECONDS = 10.0
+_MOVING = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+)
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -142,21 +149,29 @@ class GroupOffsets:
         return self._opened
 
     def _list(self, spec: OffsetSpec, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        if not partitions:
-            return {}
-        asked = {self._names.to_kafka(p): spec for p in partitions}
-        futures: dict[TopicPartition, Future[Any]] = self._clients()[1].list_offsets(
-            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=SECONDS
-        )
-        try:
-            return {
-                self._names.to_partition(p): future.result(SECONDS).offset
-                for p, future in futures.items()
-            }
-        except KafkaException as error:
-            raise unavailable(error) from None
-        except TimeoutError:
-            raise Unavailable(WHAT, "timed_out") from None
+        deadline = time.monotonic() + SECONDS
+        while partitions:
+            asked = {self._names.to_kafka(p): spec for p in partitions}
+            futures: dict[TopicPartition, Future[Any]] = self._clients()[1].list_offsets(
+                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=SECONDS
+            )
+            try:
+                return {
+                    self._names.to_partition(p): future.result(SECONDS).offset
+                    for p, future in futures.items()
+                }
+            except KafkaException as error:
+                # A partition has no leader for a moment after its topic was made, or moved.
+                if not _passes(error) or time.monotonic() > deadline:
+                    raise unavailable(error) from None
+            except TimeoutError:
+                raise Unavailable(WHAT, "timed_out") from None
+            time.sleep(0.1)
+        return {}
+
+
+def _passes(error: KafkaException) -> bool:
+    return error.args[0].code() in _MOVING
 
 
 class Names:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
+from bytewax.inputs import AbortExecution
+
+from flows.control import Control
+from flows.kafka import GroupOffsets, Span
+from schemas.failures import UserError
+from schemas.log import Partition
+from schemas.ports import Unavailable
 from tests.flows.kafka.world import (
     PROMPTS,
     RESPONSES,
+    SESSIONS,
     World,
+    delete_before,
     drain,
+    full,
+    until,
 )
 
 
@@ -25,3 +37,232 @@ def test_a_new_group_reads_from_the_beginning_to_the_end(world: World) -> None:
     assert (committed[PROMPTS, 0], committed[RESPONSES, 1]) == (3, 2)
     assert world.lag() == 0
     assert not [c for c in drain(world.part()) if c.items]
+
+
+def test_what_was_committed_before_is_not_read_again(world: World) -> None:
+    world.produce(PROMPTS, 0, 10, 20)
+    drain(world.part())
+    world.produce(PROMPTS, 0, 15)
+    chunks = drain(world.part())
+    assert [r.origin.offset for c in chunks for r in c.items] == [2]
+    # The greatest log time outlives the process: it stands beside the offset.
+    assert chunks[-1].log_time == 20
+
+
+def test_partitions_are_read_in_step_by_log_time(world: World) -> None:
+    world.produce(RESPONSES, 0, 10, 20, 50, 60)
+    world.produce(RESPONSES, 1, 15, 30, 55, 70)
+    chunks = [c for c in drain(world.part(limit=2)) if c.items]
+    firsts = [c.items[0].origin.timestamp for c in chunks]
+    assert firsts == sorted(firsts) == [10, 15, 50, 55]
+
+
+def test_no_chunk_holds_a_record_older_than_the_watermarks_before_it(world: World) -> None:
+    world.produce(PROMPTS, 0, *range(1, 4_000, 3))
+    world.produce(PROMPTS, 3, *range(2, 4_000, 5))
+    world.produce(RESPONSES, 1, *range(5, 4_000, 7))
+    watermark = 0
+    for chunk in drain(world.part(limit=50, work=1000.0)):
+        assert chunk.log_time >= watermark
+        watermark = chunk.log_time
+        assert all(r.origin.timestamp >= watermark for r in chunk.items)
+    assert watermark == 3_997
+
+
+def test_chunks_are_bounded_and_complete(world: World) -> None:
+    world.produce(PROMPTS, 0, *range(1, 3_001))
+    chunks = [c for c in drain(world.part(limit=200, work=1000.0)) if c.items]
+    assert max(len(c.items) for c in chunks) == 200
+    assert [r.origin.offset for c in chunks for r in c.items] == list(range(3_000))
+
+
+def test_a_careful_range_is_read_one_event_at_a_time(world: World) -> None:
+    world.produce(PROMPTS, 0, *range(1, 11))
+    part = world.part(careful={Partition(PROMPTS, 0): ((3, 5),)}, work=1000.0)
+    assert [len(c.items) for c in drain(part) if c.items] == [3, 1, 1, 1, 4]
+
+
+def test_nothing_is_committed_before_the_batch_after_the_seal(world: World) -> None:
+    world.produce(PROMPTS, 0, 1, 2)
+    part = world.part(follow=True)
+    assert len(full(part).items) == 2
+    part.next_batch()
+    assert (PROMPTS, 0) not in world.committed()
+    part.snapshot()
+    assert (PROMPTS, 0) not in world.committed()
+    part.next_batch()
+    until(lambda: part.next_batch() is not None and world.committed().get((PROMPTS, 0)) == 2)
+
+
+def test_closing_commits_nothing(world: World) -> None:
+    world.produce(PROMPTS, 0, 1, 2)
+    part = world.part(follow=True)
+    full(part)
+    part.snapshot()
+    part.close()
+    assert world.committed() == {}
+
+
+def test_a_seal_holds_what_was_read_before_it_only(world: World) -> None:
+    world.produce(PROMPTS, 0, 1, 2, 3, 4)
+    part = world.part(follow=True, limit=2)
+    full(part)
+    part.snapshot()
+    full(part)
+    until(lambda: part.next_batch() is not None and world.committed().get((PROMPTS, 0)))
+    assert world.committed()[PROMPTS, 0] == 2
+
+
+def test_after_a_failure_nothing_is_committed(world: World) -> None:
+    world.produce(PROMPTS, 0, 1)
+    control = Control(quiet=True)
+    part = world.part(control, follow=True)
+    full(part)
+    part.snapshot()
+    control.fail(Unavailable("graph", "full"))
+    with pytest.raises(AbortExecution):
+        part.next_batch()
+    part.close()
+    assert world.committed() == {}
+
+
+def test_a_stop_commits_what_was_read_and_reads_no_more(world: World) -> None:
+    world.produce(PROMPTS, 0, 1, 2, 3, 4)
+    control = Control(quiet=True)
+    part = world.part(control, follow=True, limit=2)
+    full(part)
+    control.stop()
+    assert part.next_batch() == []
+    part.snapshot()
+    with pytest.raises(StopIteration):
+        part.next_batch()
+    assert world.committed()[PROMPTS, 0] == 2
+
+
+def test_a_lost_write_sends_the_reader_back_to_what_is_committed(world: World) -> None:
+    world.produce(PROMPTS, 0, *range(1, 7))
+    world.produce(RESPONSES, 0, *range(100, 104))
+    part = world.part(limit=2)
+    full(part)
+    part.snapshot()
+    seen = [full(part), full(part)]
+    assert [r.origin.offset for c in seen for r in c.items] == [2, 3, 4, 5]
+    part.snapshot()
+    world.settle_faults = [Unavailable("joins", "full")]
+    assert part.next_batch() == []
+    chunks = [c for c in drain(part) if c.items]
+    assert [r.origin.offset for c in chunks for r in c.items if c.partition.topic == PROMPTS] == [
+        2, 3, 4, 5,
+    ]  # fmt: skip
+    assert world.lag() == 0
+
+
+def test_a_lost_write_before_any_commit_begins_at_the_beginning(world: World) -> None:
+    world.produce(PROMPTS, 0, 1, 2)
+    part = world.part()
+    full(part)
+    part.snapshot()
+    world.settle_faults = [Unavailable("joins", "full")]
+    assert part.next_batch() == []
+    assert [r.origin.offset for c in drain(part) for r in c.items] == [0, 1]
+
+
+def test_reading_stops_at_the_ends_found_at_the_start(world: World) -> None:
+    world.produce(PROMPTS, 0, 1, 2)
+    part = world.part()
+    world.produce(PROMPTS, 0, 3, 4)
+    assert [r.origin.offset for c in drain(part) for r in c.items] == [0, 1]
+    assert world.committed()[PROMPTS, 0] == 2
+
+
+def test_a_span_is_read_to_its_ends_and_no_other_topic(world: World) -> None:
+    world.produce(PROMPTS, 1, *range(1, 11))
+    world.produce(RESPONSES, 0, 1)
+    ends = {Partition(PROMPTS, n): 4 if n == 1 else 0 for n in range(4)}
+    part = world.part(span=Span((PROMPTS,), ends))
+    assert [r.origin.offset for c in drain(part) for r in c.items] == [0, 1, 2, 3]
+
+
+def test_following_goes_on_with_what_is_produced(world: World) -> None:
+    part = world.part(follow=True)
+    world.produce(SESSIONS, 0, 7)
+    assert full(part).items[0].origin.timestamp == 7
+    until(lambda: [c for _, c in part.next_batch() if not c.items and c.log_time == 7])
+    world.produce(RESPONSES, 1, 8)
+    assert full(part).items[0].origin.timestamp == 8
+
+
+def test_a_tombstone_and_headers_arrive_as_they_are(world: World) -> None:
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": world.settings.bootstrap_servers})
+    name = world.settings.topic_prefix + PROMPTS
+    producer.produce(name, None, key=b"k", partition=2, timestamp=1)
+    producer.produce(name, b"v", partition=2, headers=[("a", b"1"), ("n", None)], timestamp=2)
+    producer.flush(30)
+    records = [r.original.open() for c in drain(world.part()) for r in c.items]
+    assert records == [(b"k", (), b""), (None, (("a", b"1"), ("n", b"")), b"v")]
+
+
+@pytest.mark.parametrize("first", [3, 6])
+def test_a_gap_below_stops_its_partition_only(world: World, first: int) -> None:
+    world.produce(PROMPTS, 0, 1, 2)
+    drain(world.part())
+    world.produce(PROMPTS, 0, 3, 4, 5, 6)
+    world.produce(PROMPTS, 1, 7)
+    delete_before(world.settings, PROMPTS, 0, first)
+    control = Control(quiet=True)
+    chunks = []
+    with pytest.raises(AbortExecution):
+        chunks += drain(world.part(control))
+    assert isinstance(control.failure, UserError)
+    assert f"llm.prompts.v1:0 2 to {first - 1}" in str(control.failure)
+    assert "--accept-gap" in str(control.failure)
+    assert control.troubles == {"partition llm.prompts.v1:0": "offset_gap"}
+    assert world.committed()[PROMPTS, 1] == 1
+    assert world.committed()[PROMPTS, 0] == 2
+    again = drain(world.part(accept_gap=True))
+    assert [r.origin.offset for c in again for r in c.items] == list(range(first, 6))
+    assert world.lag() == 0
+
+
+def test_a_gap_that_comes_while_reading_is_found_too(world: World) -> None:
+    world.produce(PROMPTS, 0, *range(1, 3_001))
+    control = Control(quiet=True)
+    part = world.part(control, follow=True, limit=2, work=1000.0)
+    full(part)
+    delete_before(world.settings, PROMPTS, 0, 2_990)
+    until(lambda: part.next_batch() is None or control.troubles)
+    control.stop()
+    taken = [r.origin.offset for c in drain(part) for r in c.items]
+    committed = world.committed()[PROMPTS, 0]
+    assert 2 < committed < 2_990
+    assert control.troubles == {"partition llm.prompts.v1:0": "offset_gap"}
+    assert taken == []
+
+
+def test_a_log_that_ends_before_the_commit_is_a_gap(world: World) -> None:
+    world.produce(PROMPTS, 0, 1, 2)
+    offsets = GroupOffsets(world.settings)
+    offsets.commit({Partition(PROMPTS, 0): 50})
+    offsets.close()
+    control = Control(quiet=True)
+    with pytest.raises(AbortExecution):
+        drain(world.part(control))
+    assert "llm.prompts.v1:0 2 to 49" in str(control.failure)
+    # What is new among the offsets that are used again is not known: nothing of it is left out.
+    again = drain(world.part(accept_gap=True))
+    assert [r.origin.offset for c in again for r in c.items] == [0, 1]
+    assert world.lag() == 0
+
+
+def test_a_partition_that_was_empty_has_a_commit(world: World) -> None:
+    world.produce(PROMPTS, 0, 1)
+    drain(world.part())
+    assert world.committed()[PROMPTS, 3] == 0
+    world.produce(PROMPTS, 3, 1, 2)
+    delete_before(world.settings, PROMPTS, 3, 1)
+    control = Control(quiet=True)
+    with pytest.raises(AbortExecution):
+        drain(world.part(control))
+    assert "llm.prompts.v1:3 0 to 0" in str(control.failure)

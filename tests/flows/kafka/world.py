@@ -129,14 +129,15 @@ def until(ask: Callable[[], T | None]) -> T:
 
 
 def drain(part: SourcePart[Place]) -> list[Chunk[LogRecord]]:
-    """Runs to the end of the log, with a snapshot after every batch."""
+    """Runs to the end of the log, with a snapshot after every batch, and closes."""
     chunks: list[Chunk[LogRecord]] = []
     end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        try:
-            batch = part.next_batch()
-        except StopIteration:
-            return chunks
-        chunks += [chunk for _, chunk in batch]
-        part.snapshot()
+    try:
+        while time.monotonic() < end:
+            chunks += [chunk for _, chunk in part.next_batch()]
+            part.snapshot()
+    except StopIteration:
+        return chunks
+    finally:
+        part.close()
     raise AssertionError("it did not end in time")
