@@ -63,8 +63,9 @@ def load_keys(data: Path, *, create: bool = True) -> Keys:
     except FileNotFoundError:
         if not create:
             raise UserError(
-                f"{path} is missing. Without it, dead letters cannot be opened: restore it from a "
-                f"copy, or set {VARIABLE}."
+                f"There is no key: set {VARIABLE} (32 bytes in base64), or restore {path} from a "
+                "copy. Dead letters cannot be sealed or opened without it, and every worker of a "
+                "group needs the same. A new one: head -c 32 /dev/urandom | base64"
             ) from None
         return derive(_make(path))
     if path.stat().st_mode & 0o077:

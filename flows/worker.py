@@ -20,17 +20,16 @@ from bytewax.run import cli_main
 
 from flows import ingest
 from flows.barrier import BarrierSink
+from flows.bus import open_bus
 from flows.claims import CountedClaims
 from flows.control import Control
 from flows.delivery import LetterWriter, StoreWriter
-from flows.filelog.source import file_source
 from flows.health import STUCK_SECONDS, Health, assess, health_pages
 from flows.heap import quiet_heap
 from flows.httpserver import Pages
 from flows.isolation import Alarm, Guard, Screen, Watchdog
 from flows.journal import Journal
 from flows.keys import Keys, load_keys
-from flows.lag import FileLag
 from flows.lock import worker_lock
 from flows.metrics import Metrics
 from flows.pipeline import Pipeline, build_pipeline
@@ -69,9 +68,11 @@ def run(
     follow: bool | None = None,
     display: Display | None = None,
     build: Build = build_pipeline,
+    accept_gap: bool = False,
 ) -> RunSummary:
     """Reads the log into the stores: to its end, or with ``follow`` until SIGTERM or SIGINT.
 
+    ``accept_gap``: goes on behind offsets that Kafka has lost; without, such a partition stands.
     ``display`` is called a few times a second from another thread. Call it from the main thread:
     signals and time budgets work only there. When it returns, everything read is committed. Raises
     UserError (settings, log, folder in use), Unavailable (a store could not be written when the
@@ -79,7 +80,9 @@ def run(
     orderly stop takes too long and with :data:`EXIT_HUNG` when an event cannot be interrupted;
     both leave the offsets where they were.
     """
-    with prepared(settings, follow=follow, display=display, build=build, quiet=True) as worker:
+    with prepared(
+        settings, follow=follow, display=display, build=build, accept_gap=accept_gap, quiet=True
+    ) as worker:
         cli_main(  # type: ignore[no-untyped-call]
             worker.flow,
             workers_per_process=1,
@@ -98,6 +101,7 @@ def prepared(
     follow: bool | None = None,
     display: Display | None = None,
     build: Build = build_pipeline,
+    accept_gap: bool = False,
     quiet: bool = False,
 ) -> Iterator[Prepared]:
     """Everything a worker needs, closed in reverse order at the end."""
@@ -115,7 +119,7 @@ def prepared(
             return assess(control, stats.summary(), limit=limit)
 
         port = _serve(settings, metrics, health, stack)
-        keys = load_keys(data)
+        keys = worker_keys(settings)
         stores = stack.enter_context(open_stores(settings, keys))
         claims = CountedClaims(stores.claims, control, metrics)
         stores = msgspec.structs.replace(stores, claims=claims)
@@ -127,25 +131,21 @@ def prepared(
 
         journal = Journal(data / "inflight", names)
         stack.callback(journal.close)
-        offsets = stores.offsets
-        assert offsets is not None
-        journal.learn({p: x.offset for p, x in offsets.load().items()})
+        bus = open_bus(settings, keys, stores.offsets)
+        journal.learn(bus.committed())
         alarm = Alarm(settings.worker.time_budget_seconds)
         stack.callback(alarm.close)
         watchdog = Watchdog(alarm, journal, WATCHDOG_GRACE, _end_hung)
         stack.callback(watchdog.close)
 
-        part = file_source(
-            settings.log_dir,
-            keys.log,
-            _reading(settings, journal, follow),
-            offsets,
-            control,
-            sealer(stores),
+        stores.check()
+        part = bus.source(
+            _reading(settings, journal, follow), control, sealer(stores), accept_gap=accept_gap
         )
+        stack.callback(part.close)
         sampler = Sampler(
             data=data,
-            lag=FileLag(settings.log_dir, offsets, settings.log.keep_bytes),
+            lag=bus.lag,
             stores=stores,
             stats=stats,
             metrics=metrics,
@@ -167,6 +167,14 @@ def prepared(
             outputs=outputs(settings, stores, control, observers),
         )
         yield Prepared(ingest.build(parts), control, sampler, stats, port)
+
+
+def worker_keys(settings: Settings) -> Keys:
+    """The keys of a worker. On one machine they are made at the first start; the members of a
+    group, which all need the same, have to be given them (UserError), unless dead letters are to be
+    kept in plaintext."""
+    shared = settings.backends.log == "kafka" and not settings.dlq.plaintext
+    return load_keys(settings.data, create=not shared)
 
 
 def outputs(

@@ -25,6 +25,12 @@ def run(
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", help="Serve /metrics on this loopback port.")
     ] = None,
+    accept_gap: Annotated[
+        bool,
+        typer.Option(
+            "--accept-gap", help="Go on behind offsets that Kafka no longer has; they are lost."
+        ),
+    ] = False,
     as_json: AsJson = False,
     config: Config = None,
     data: Data = None,
@@ -43,9 +49,13 @@ def run(
     summary: RunSummary
     if terminal:
         with Live() as live:
-            summary = run_worker(settings, follow=follow, display=live)
+            summary = run_worker(
+                settings, follow=follow, display=live, accept_gap=accept_gap
+            )
     else:
-        summary = run_worker(settings, follow=follow, display=Lines())
+        summary = run_worker(
+            settings, follow=follow, display=Lines(), accept_gap=accept_gap
+        )
     if as_json:
         print_json(summary_json(summary))
         return

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from flows.filelog import log_ends
+from flows.bus import open_bus
 from flows.health import read_health
 from flows.keys import load_keys
 from flows.lock import holder_of
@@ -47,11 +47,10 @@ def status_of(settings: Settings) -> Status:
     worker = holder_of(settings.data)
     health = read_health(settings.data) if worker is not None else None
     troubles = dict(health.troubles) if health else {}
-    ends = log_ends(settings.log_dir)
     keys = load_keys(settings.data, create=False)
     with open_stores(settings, keys) as stores:
-        offsets = stores.offsets.load() if stores.offsets is not None else {}
-        committed = {p: x.offset for p, x in offsets.items()}
+        bus = open_bus(settings, keys, stores.offsets)
+        ends, committed = bus.ends(), bus.committed()
         backlog = stores.parking.backlog()
         partitions = [
             PartitionStatus(

@@ -1,0 +1,199 @@
+"""All real servers of one test module, each behind a proxy, and workers on them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from confluent_kafka import Producer
+
+from deploy.local.server import Server
+from flows.keys import VARIABLE
+from flows.settings import Settings
+from schemas.log import LogRecord
+from tests.faults.harness import KEY, Bench, Worker
+from tests.servers.plugin import Run
+from tests.servers.proxy import Proxy
+
+KINDS = ("kafka", "redis", "neo4j", "elasticsearch", "influxdb", "pinecone")
+STORES = {
+    "graph": "neo4j",
+    "vector": "pinecone",
+    "timeseries": "influxdb",
+    "search": "elasticsearch",
+}
+_FAST = {
+    "kafka": {
+        "group.consumer.session.timeout.ms": "3000",
+        "group.consumer.heartbeat.interval.ms": "500",
+    }
+}
+
+
+class Fleet:
+    """Started servers and a proxy before each. Kafka advertises its proxy."""
+
+    def __init__(self, run: Run, stack: ExitStack) -> None:
+        self.proxies: dict[str, Proxy] = {}
+        self.servers: dict[str, Server] = {}
+        for kind in KINDS:
+            proxy = stack.enter_context(Proxy())
+            options: dict[str, Any] = {"settings": _FAST.get(kind, {})}
+            if kind == "kafka":
+                options["advertised"] = proxy.port
+            server = run.own(kind, **options)
+            stack.callback(run.forget, server)
+            proxy.target = server.ports["proxied"] if kind == "kafka" else _port(server)
+            self.servers[kind], self.proxies[kind] = server, proxy
+
+    def heal(self) -> None:
+        """Every server runs and every proxy passes."""
+        for kind, server in self.servers.items():
+            self.proxies[kind].heal()
+            if server.is_alive:
+                server.resume()
+            else:
+                server.start()
+            server.wait_ready()
+
+    def bench(self, folder: Path, sections: str = "") -> FleetBench:
+        """A data folder with settings for these servers, and nothing in any of them."""
+        name = f"t{secrets.token_hex(4)}"
+        address = {kind: server.address for kind, server in self.servers.items()}
+        through = {kind: proxy.address for kind, proxy in self.proxies.items()}
+        toml = f"""
+[backends]
+log = "kafka"
+graph = "neo4j"
+vector = "pinecone"
+timeseries = "influxdb"
+search = "elasticsearch"
+state = "redis"
+queues = "kafka"
+[kafka]
+bootstrap_servers = "{through["kafka"]}"
+topic_prefix = "{name}."
+group = "{name}"
+[neo4j]
+uri = "bolt://{through["neo4j"]}"
+timeout_seconds = 2
+[pinecone]
+host = "http://{through["pinecone"]}"
+timeout_seconds = 2
+[influxdb]
+url = "http://{through["influxdb"]}"
+org = "{address["influxdb"].org}"
+bucket = "{name}"
+timeout_seconds = 2
+[elasticsearch]
+urls = ["http://{through["elasticsearch"]}"]
+prefix = "{name}-"
+replicas = 0
+timeout_seconds = 2
+[redis]
+url = "redis://{through["redis"]}/0"
+prefix = "{name}"
+[delivery]
+breaker_recovery_seconds = 2
+"""
+        environment = {
+            "MEMORY_GRAPH_INFLUXDB__TOKEN": address["influxdb"].token,
+            "MEMORY_GRAPH_PINECONE__API_KEY": address["pinecone"].api_key,
+            "MEMORY_GRAPH_NEO4J__PASSWORD": address["neo4j"].password,
+            VARIABLE: KEY,
+        }
+        bench = FleetBench(folder, toml + sections, environment, f"{name}.")
+        bench.bootstrap = self.servers["kafka"].address.bootstrap
+        bench.prepare()
+        return bench
+
+
+class FleetBench(Bench):
+    """A data folder whose log, stores and queues are servers."""
+
+    bootstrap = ""
+
+    def __init__(
+        self, folder: Path, sections: str, environment: Mapping[str, str], prefix: str
+    ) -> None:
+        super().__init__(folder, folder / "unused", sections)
+        self.prefix = prefix
+        self._environment = dict(environment)
+
+    def start(
+        self, command: Sequence[str], *, env: Mapping[str, str] | None = None, **popen: Any
+    ) -> Worker:
+        return super().start(command, env={**self._environment, **(env or {})}, **popen)
+
+    def settings(self) -> Settings:
+        with self.signed_in():
+            return super().settings()
+
+    @contextmanager
+    def signed_in(self) -> Iterator[None]:
+        """The secrets are in the environment of this process."""
+        before = {name: os.environ.get(name) for name in self._environment}
+        os.environ.update(self._environment)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name)
+                else:
+                    os.environ[name] = value
+
+    def prepare(self) -> None:
+        """Topics and stores are made."""
+        self.command("topics", "create", "--replication", "1")
+        self.command("stores", "init")
+
+    def produce(self, records: Sequence[LogRecord]) -> None:
+        """Sends records to the partitions and with the log times that they have; they get the
+        offsets that they have, when all of a partition are sent in order."""
+        failed: list[str] = []
+        producer = Producer(
+            {"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "linger.ms": 5}
+        )
+        for record in records:
+            origin, (key, headers, value) = record.origin, record.original.open()
+            while True:
+                try:
+                    producer.produce(
+                        self.prefix + origin.topic,
+                        value,
+                        key,
+                        origin.partition,
+                        on_delivery=lambda error, _: failed.append(error.name()) if error else None,
+                        timestamp=origin.timestamp,
+                        headers=list(headers),
+                    )
+                except BufferError:
+                    producer.poll(0.1)
+                else:
+                    break
+        producer.flush(60)
+        assert not failed, failed[:3]
+
+    def status(self) -> dict[str, Any]:
+        """What ``memory-graph status --json`` says."""
+        return dict(msgspec.json.decode(self.command("status", "--json").out))
+
+
+@contextmanager
+def fleet(run: Run) -> Iterator[Fleet]:
+    """The servers of a module."""
+    with ExitStack() as stack:
+        yield Fleet(run, stack)
+
+
+def _port(server: Server) -> int:
+    return next(iter(server.ports.values()))
+
+
+Fault = Callable[[Fleet], None]
