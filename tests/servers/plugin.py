@@ -68,7 +68,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 EXCLUSIVE = ("neo4j",)
 _PREFIX = "memory-graph-tests-"
 _FOLDER = pytest.StashKey[Path]()
-_INPUT = "memory_graph_servers"
+_INPUT, _BY_SCOPE = "memory_graph_servers", "memory_graph_by_scope"
 
 
 class Run:
@@ -142,8 +142,6 @@ def _begin() -> Path:
 def pytest_configure(config: pytest.Config) -> None:
     given = getattr(config, "workerinput", {}).get(_INPUT)
     config.stash[_FOLDER] = Path(given) if given else _begin()
-    if config.pluginmanager.hasplugin("dsession"):
-        config.pluginmanager.register(_Distributed(config), "memory-graph-servers")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -151,40 +149,40 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         Run(config.stash[_FOLDER]).end()
 
 
-class _Distributed:
-    """What the process that leads the others does."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells a process of pytest-xdist where the servers of the run are."""
+    node.workerinput[_INPUT] = str(node.config.stash[_FOLDER])
+    node.workerinput[_BY_SCOPE] = node.config.getvalue("dist") == "loadscope"
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
 
-    def pytest_configure_node(self, node: Any) -> None:
-        node.workerinput[_INPUT] = str(self._config.stash[_FOLDER])
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadscope``: by module, but for tests whose name ends in ``@group``."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
 
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        from xdist.scheduler import LoadScopeScheduling
+    class ScopeOrGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            if nodeid.rfind("@") > max(nodeid.rfind("]"), nodeid.rfind("::")):
+                return nodeid.rpartition("@")[2]
+            return super()._split_scope(nodeid)
 
-        class ScopeOrGroup(LoadScopeScheduling):
-            """By module, but for tests whose name ends in ``@group``."""
-
-            def _split_scope(self, nodeid: str) -> str:
-                if nodeid.rfind("@") > max(nodeid.rfind("]"), nodeid.rfind("::")):
-                    return nodeid.rpartition("@")[2]
-                return super()._split_scope(nodeid)  # type: ignore[no-any-return]
-
-        return ScopeOrGroup(config, log) if config.getvalue("dist") == "loadscope" else None
+    return ScopeOrGroup(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks tests by the servers that they ask for, before marks select among them."""
-    distributed = hasattr(config, "workerinput") and config.getvalue("dist") == "loadscope"
+    grouped = getattr(config, "workerinput", {}).get(_BY_SCOPE, False)
     for item in items:
         asked = set(getattr(item, "fixturenames", ()))
         if asked & {*FOREIGN, "own_server", "proxied_kafka"}:
             item.add_marker("servers")
         mark = item.get_closest_marker("xdist_group")
         group = mark.args[0] if mark else next((k for k in EXCLUSIVE if k in asked), None)
-        if group and distributed:
+        if group and grouped:
             item._nodeid = f"{item.nodeid}@{group}"
 
 
