@@ -14,8 +14,8 @@ from schemas.ports import Damaged, Unavailable
 EXIT_CODES = """
 Exit codes: 0 done; 1 a fault of ours (a traceback is shown); 2 wrong use or settings; 3 the data
 folder is in use by another worker; 4 a store could not be written and the worker was stopped;
-5 the store file is damaged; 75 the worker ended itself on an event that hung (start it again: the
-event will be isolated).
+5 the store file is damaged; 6 'prove' found an offset that is not accounted for; 75 the worker
+ended itself on an event that hung (start it again: the event will be isolated).
 """
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ def _register() -> None:
     from flows.cli.graph import app as graph_app
     from flows.cli.log import app as log_app
     from flows.cli.lookups import search, show_app, similar, usage
+    from flows.cli.prove import prove
     from flows.cli.run import run
     from flows.cli.status import status
     from flows.cli.stores import app as stores_app
@@ -70,6 +71,7 @@ def _register() -> None:
     app.add_typer(dlq_app, name="dlq")
     app.command()(reconcile)
     app.command()(enrich)
+    app.command()(prove)
     app.add_typer(stores_app, name="stores")
     app.add_typer(config_app, name="config")
 

@@ -219,7 +219,10 @@ def _mutate(enriched: Enriched) -> Mutation:
             EdgeWrite("RESPONDS_TO", (label, event.id), ("Prompt", event.prompt_id), owned=True)
         )
     text = getattr(event, "text", None)
-    document = DocumentRecord(stamp, text.text if text else Screened(""), {"state": enriched.state})
+    fields: dict[str, Any] = {"state": enriched.state}
+    if isinstance(event, ScreenedResponse):
+        fields["prompt"] = event.prompt_id
+    document = DocumentRecord(stamp, text.text if text else Screened(""), fields)
     point = None
     if enriched.state != "waiting":
         nanoseconds = event.time * 1000 + int(event.id[-4:], 16) % 1000

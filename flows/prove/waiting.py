@@ -1,0 +1,97 @@
+"""What the queues hold, by record: an index on disk, because a backlog may be large."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from schemas.items import kind_of
+from schemas.queues import Parked, RequestQueue
+from schemas.records import STORES, RecordId, Store
+
+BATCH = 500
+_FRESH = 1.0
+_SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA cache_size = -8192;
+CREATE TABLE parked (store, kind, id, version, PRIMARY KEY (store, kind, id)) WITHOUT ROWID;
+CREATE TABLE requested (kind, id, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+"""
+
+
+class ParkedRecords(Protocol):
+    """The reconciliation queues as their reader sees them."""
+
+    def take(self, store: Store, limit: int, /, after: int = 0) -> Sequence[Parked]:
+        """Up to ``limit`` of the oldest behind sequence ``after``, left in the queue."""
+        ...
+
+
+class Waiting:
+    """Which records wait for a store, with the greatest version that does, and which events for
+    an enrichment."""
+
+    def __init__(self, parking: ParkedRecords, requests: RequestQueue | None) -> None:
+        self._parking = parking
+        self._requests = requests
+        self._index: sqlite3.Connection | None = None
+        self._read_at = 0.0
+
+    def refresh(self) -> None:
+        """Reads the queues again, if that was not done just now. Raises Unavailable."""
+        if self._index is not None and time.monotonic() - self._read_at < _FRESH:
+            return
+        self.close()
+        index = sqlite3.connect("", isolation_level=None)  # A file that goes with the connection.
+        index.executescript(_SCHEMA)
+        for store in STORES:
+            for batch in self._parked(store):
+                stamps = [parked.record.stamp for parked in batch]
+                rows = [(store, stamp.kind, stamp.id, stamp.version) for stamp in stamps]
+                index.executemany(
+                    "INSERT INTO parked VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                    " version = max(version, excluded.version)",
+                    rows,
+                )
+        for events in self._requested():
+            index.executemany("INSERT OR IGNORE INTO requested VALUES (?, ?)", events)
+        self._index = index
+        self._read_at = time.monotonic()
+
+    def parked(self, ids: Sequence[RecordId]) -> Mapping[tuple[Store, RecordId], int]:
+        """The greatest version of each that waits, by store."""
+        rows = self._select("SELECT store, kind, id, version FROM parked WHERE (kind, id)", ids)
+        return {(store, RecordId(kind, id_)): version for store, kind, id_, version in rows}
+
+    def requested(self, ids: Sequence[RecordId]) -> frozenset[RecordId]:
+        """Those that are to be enriched."""
+        rows = self._select("SELECT kind, id FROM requested WHERE (kind, id)", ids)
+        return frozenset(RecordId(kind, id_) for kind, id_ in rows)
+
+    def close(self) -> None:
+        if self._index is not None:
+            self._index.close()
+            self._index = None
+
+    def _select(self, query: str, ids: Sequence[RecordId]) -> list[tuple[Any, ...]]:
+        assert self._index is not None
+        marks = ", ".join(["(?, ?)"] * len(ids))
+        values = [part for one in ids for part in (one.kind, one.id)]
+        if not ids:
+            return []
+        return self._index.execute(f"{query} IN (VALUES {marks})", values).fetchall()
+
+    def _parked(self, store: Store) -> Iterator[Sequence[Parked]]:
+        after = 0
+        while batch := self._parking.take(store, BATCH, after):
+            yield batch
+            after = batch[-1].sequence
+
+    def _requested(self) -> Iterator[Iterable[tuple[str, str]]]:
+        after = 0
+        while self._requests is not None and (batch := self._requests.take(BATCH, after)):
+            events = [queued.request.item.event for queued in batch]
+            yield [(kind_of(event), event.id) for event in events]
+            after = batch[-1].sequence

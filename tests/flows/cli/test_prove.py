@@ -1,0 +1,59 @@
+"""``prove`` as its users call it, over the sample that the real stages have written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.flows.cli.conftest import CONFIG, command
+
+
+@pytest.fixture
+def copy(sample: Path, tmp_path: Path) -> Path:
+    """The sample's data folder, to be damaged."""
+    return Path(shutil.copytree(sample, tmp_path / "data"))
+
+
+def change(data: Path, statement: str) -> None:
+    connection = sqlite3.connect(data / "memory.db")
+    with connection:
+        assert connection.execute(statement).rowcount == 1
+    connection.close()
+
+
+def test_the_sample_is_accounted_for_and_derives_to_what_is_stored(copy: Path) -> None:
+    report = copy / "report.json"
+    done = command("prove", "--all", "--deep", "--json", report, "--data", copy, "--config", CONFIG)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(report.read_bytes())
+    assert found["unaccounted"] == 0
+    states = {s: sum(t.get(s, 0) for t in found["states"].values()) for s in ("written", "orphan")}
+    assert states["orphan"] == 1
+    assert found["compared"] == sum(states.values())
+    assert found["not_compared"] == {}
+    assert sum(found["codes"]["dead_letter"].values()) == 11
+    assert "are accounted for" in done.stdout
+
+
+def test_a_vector_that_is_lost_is_listed_by_its_coordinates_and_fails_the_proof(
+    copy: Path,
+) -> None:
+    change(copy, "DELETE FROM vector_record WHERE record = (SELECT min(record) FROM vector_record)")
+    report = copy / "report.json"
+    done = command("prove", "--all", "--json", report, "--data", copy, "--config", CONFIG)
+    assert done.returncode == 6, done.stdout + done.stderr
+    (found,) = json.loads(report.read_bytes())["exceptions"]
+    assert found["code"] == "absent_vector"
+    assert f"{found['topic']}:{found['partition']}" in done.stdout
+    assert "1 of" in done.stdout
+
+
+def test_what_is_to_be_proved_has_to_be_said(sample: Path) -> None:
+    for given in ((), ("--all", "--from", "3"), ("--from", "3", "--to", "3")):
+        done = command("prove", *given, "--data", sample, "--config", CONFIG)
+        assert done.returncode == 2
+        assert "--" in done.stderr
