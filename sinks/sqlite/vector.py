@@ -12,7 +12,6 @@ from pydantic import Field
 from schemas.records import Store, VectorRecord
 from sinks.common.stamps import (
     STAMP,
-    Refusal,
     check_size,
     check_texts,
     from_json,
