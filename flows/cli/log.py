@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.options import AsJson, Config, Data, load
 from flows.cli.output import print_json
 from schemas.failures import UserError
+
+if TYPE_CHECKING:
+    from flows.filelog.routing import RefusedLine
 
 app = typer.Typer(help="The event log in files.", no_args_is_help=True)
 
@@ -56,15 +59,12 @@ def append(
     log_dir = load(config, data).log_dir
     refused = 0
     report = []
-    for name, lines in _inputs(files):
+    for name, lines in inputs(files):
         result = append_events(lines, log_dir, topic=topic, timestamp=timestamp.value)
         refused += len(result.refused)
         report.append({"file": name, "appended": result.topics, "refused": result.refused})
         if not as_json:
-            for line in result.refused[:_SHOWN]:
-                typer.echo(f"{name}, line {line.number}: refused, {line.reason}", err=True)
-            if len(result.refused) > _SHOWN:
-                typer.echo(f"{name}: and {len(result.refused) - _SHOWN} more", err=True)
+            show_refused(name, result.refused)
             for found, count in sorted(result.topics.items()):
                 typer.echo(f"{count:6,} events from {name} to {found}")
     if as_json:
@@ -76,7 +76,16 @@ def append(
         )
 
 
-def _inputs(files: list[Path] | None) -> Iterable[tuple[str, Iterable[bytes]]]:
+def show_refused(name: str, refused: Sequence[RefusedLine]) -> None:
+    """The first of the lines that were refused, on standard error."""
+    for line in refused[:_SHOWN]:
+        typer.echo(f"{name}, line {line.number}: refused, {line.reason}", err=True)
+    if len(refused) > _SHOWN:
+        typer.echo(f"{name}: and {len(refused) - _SHOWN} more", err=True)
+
+
+def inputs(files: list[Path] | None) -> Iterable[tuple[str, Iterable[bytes]]]:
+    """The files by name, or standard input; each is open while its turn lasts."""
     if not files:
         yield "standard input", sys.stdin.buffer
         return
