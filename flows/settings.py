@@ -45,7 +45,15 @@ from stages.validate.settings import ValidateSettings
 PREFIX = "MEMORY_GRAPH_"
 DATABASE = "memory.db"
 _OTHER_VARIABLES = frozenset({f"{PREFIX}CONFIG", KEY_VARIABLE})
-_PATHS = (("worker", "data"), ("log", "dir"), ("lookup", "models"), ("lookup", "users"))
+_PATHS = (
+    ("worker", "data"),
+    ("log", "dir"),
+    ("lookup", "models"),
+    ("lookup", "users"),
+    ("lookup", "registry_ca"),
+    ("lookup", "directory_ca"),
+    ("embed", "projection"),
+)
 
 
 class Settings(BaseSettings):
