@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from hashlib import blake2b
 
 from schemas.items import Kind
@@ -64,6 +65,8 @@ class RedisClaims:
     ``new``, or, if another delivery claimed the id meanwhile, a duplicate of that one; it becomes a
     conflict only where the contents differ.
 
+    ``store_set`` is asked with the first call, and again until it answers: it may raise Unavailable.
+
     ``ttl`` is milliseconds of log time and decides alone. ``keep_seconds``, by the server's clock,
     is when a claim is forgotten: the bound of the memory. A server that loses its last second
     (``appendfsync everysec``) or evicts claims lets duplicates pass: rewrites of equal content, or,
@@ -73,17 +76,21 @@ class RedisClaims:
     def __init__(
         self,
         server: RedisServer,
-        store_set: str,
+        store_set: Callable[[], str],
         *,
         topic_id: Callable[[str], str] = str,
         ttl: int = TTL_MS,
         keep_seconds: int = KEEP_SECONDS,
     ) -> None:
         self._server = server
-        self._prefix = f"{server.prefix}:{store_set}:claim:".encode()
+        self._store_set = store_set
         self._topic_id = topic_id
         self._ttl = ttl
         self._keep = keep_seconds
+
+    @cached_property
+    def _prefix(self) -> bytes:
+        return f"{self._server.prefix}:{self._store_set()}:claim:".encode()
 
     def claim(self, claims: Sequence[Claim], /) -> Sequence[Verdict]:
         """See :meth:`schemas.ports.Claims.claim`. When it raises, some may be claimed."""

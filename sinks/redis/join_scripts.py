@@ -90,9 +90,10 @@ LOOK = Script(
     _COMMON
     + """
 local answers = {}
-for i = 1, #ARGV, 2 do
-  answers[i] = redis.call('HGET', sides, ARGV[i])
-  answers[i + 1] = redis.call('SISMEMBER', orphans, ARGV[i + 1])
+sweep(ARGV[1], tonumber(ARGV[2]), #ARGV)
+for i = 3, #ARGV, 2 do
+  answers[i - 2] = redis.call('HGET', sides, ARGV[i])
+  answers[i - 1] = redis.call('SISMEMBER', orphans, ARGV[i + 1])
 end
 return answers
 """

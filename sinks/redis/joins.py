@@ -6,7 +6,8 @@ import contextlib
 import struct
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import msgspec
 
@@ -53,14 +54,14 @@ class RedisJoins:
     def __init__(
         self,
         server: RedisServer,
-        store_set: str,
+        store_set: Callable[[], str],
         *,
         member: str = "",
         limit: int = 2_000_000,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._server = server
-        self._base = f"{server.prefix}:{store_set}:join:"
+        self._store_set = store_set
         self._member = member
         self._run = uuid.uuid4().hex
         self._limit = limit
@@ -71,6 +72,10 @@ class RedisJoins:
         self._announced = self._confirmed = self._told = 0
         self._open = False
         self._unheard: list[int] = []
+
+    @cached_property
+    def _base(self) -> str:
+        return f"{self._server.prefix}:{self._store_set()}:join:"
 
     def add_prompts(
         self, sides: Sequence[tuple[PromptSide, int]], /
@@ -100,7 +105,8 @@ class RedisJoins:
         answer: dict[str, tuple[PromptSide | None, bool]] = {}
         for start in range(0, len(waiting), _MOST):
             part = waiting[start : start + _MOST]
-            asked = [name for item in part for name in (prompt_of(item), _id(item))]
+            asked: list[object] = [self._floor, self._limit]
+            asked += [name for item in part for name in (prompt_of(item), _id(item))]
             self._note(answer, part, self._server.run(PART, scripts.LOOK, [self._base], asked))
             lone = [item for item in part if answer[_id(item)][0] is None]
             if lone:

@@ -7,24 +7,21 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from deploy.local.addresses import Redis
 from schemas.ports import Waiting
 from schemas.records import RecordId
 from sinks.redis.claims import RedisClaims
 from sinks.redis.joins import RedisJoins
 from sinks.redis.server import RedisServer
+from sinks.redis.settings import RedisSettings
 from sinks.sqlite.claims import SqliteClaims
 from sinks.sqlite.database import Database
 from sinks.sqlite.joins import SqliteJoins
-from tests.sinks.redis.private import PrivateRedis
-from tests.sinks.sqlite.test_claims import TTL, claim
-from tests.sinks.sqlite.test_joins import response, side
-
-pytestmark = pytest.mark.servers
+from tests.sinks.state import TTL, claim, response, side
 
 IDS = st.integers(0, 6)
 CLAIMS = st.lists(
@@ -35,15 +32,15 @@ CLAIMS = st.lists(
 
 
 class Twins(RuleBasedStateMachine):
-    """``redis`` is set by the test that runs the machine."""
+    """``url`` is set by the test that runs the machine."""
 
-    redis: PrivateRedis
+    url: str
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.database = Database.open(Path(self.folder.name) / "memory.db")
-        self.server = RedisServer(self.redis.settings(prefix=f"t{uuid.uuid4().hex}"))
+        self.server = RedisServer(RedisSettings(url=self.url, prefix=f"t{uuid.uuid4().hex}"))
         self.unsealed = 0
         self.floor = 0
         self.open()
@@ -52,11 +49,11 @@ class Twins(RuleBasedStateMachine):
         """As a worker that starts again, with the same name."""
         self.claims: list[Any] = [
             SqliteClaims(self.database, ttl=TTL),
-            RedisClaims(self.server, "set", ttl=TTL),
+            RedisClaims(self.server, lambda: "set", ttl=TTL),
         ]
         self.joins: list[Any] = [
             SqliteJoins(self.database, remembered=0),
-            RedisJoins(self.server, "set", member="one"),
+            RedisJoins(self.server, lambda: "set", member="one"),
         ]
 
     def same(self, action: Any) -> Any:
@@ -141,8 +138,8 @@ class Twins(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-def test_redis_answers_as_sqlite_does(shared_redis: PrivateRedis) -> None:
-    Twins.redis = shared_redis
+def test_redis_answers_as_sqlite_does(redis: Redis) -> None:
+    Twins.url = redis.url
     run_state_machine_as_test(
         Twins, settings=settings(max_examples=40, stateful_step_count=25, deadline=None)
     )

@@ -9,55 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.log import Origin
 from schemas.ports import Claim, Unavailable, Verdict
-from schemas.records import RecordId
 from sinks.sqlite.claims import SqliteClaims
 from sinks.sqlite.database import Database
-
-TTL = 100
-TOPIC = "llm.prompts.v1"
-
-
-def claim(
-    id_: str, offset: int, time: int = 0, content: bytes = b"same", topic: str = TOPIC
-) -> Claim:
-    return Claim(RecordId("prompt", id_), Origin(topic, 0, offset, time), content)
-
-
-@pytest.fixture
-def claims(database: Database) -> SqliteClaims:
-    return SqliteClaims(database, ttl=TTL)
-
-
-def test_the_four_verdicts(claims: SqliteClaims) -> None:
-    batch = [claim("a", 0), claim("a", 1), claim("a", 2, content=b"other"), claim("a", 0)]
-    assert list(claims.claim(batch)) == ["new", "duplicate", "conflict", "replay"]
-    assert list(claims.claim(batch)) == ["replay", "duplicate", "conflict", "replay"]
-
-
-def test_kinds_and_topics_are_namespaces_of_their_own(claims: SqliteClaims) -> None:
-    other_kind = Claim(RecordId("response", "a"), Origin(TOPIC, 0, 1, 0), b"same")
-    assert list(claims.claim([claim("a", 0), other_kind, claim("a", 2, topic="t")])) == ["new"] * 3
-
-
-@pytest.mark.parametrize(("time", "verdict"), [(100, "duplicate"), (101, "new"), (-101, "new")])
-def test_the_ttl_counts_in_log_time_both_ways(
-    claims: SqliteClaims, time: int, verdict: Verdict
-) -> None:
-    claims.claim([claim("a", 0)])
-    assert list(claims.claim([claim("a", 1, time)])) == [verdict]
-
-
-def test_release_needs_the_coordinates_that_hold(claims: SqliteClaims) -> None:
-    claims.claim([claim("a", 0)])
-    claims.release([(RecordId("prompt", "a"), Origin(TOPIC, 0, 1, 0))])
-    assert list(claims.claim([claim("a", 1)])) == ["duplicate"]
-    claims.release([(RecordId("prompt", "a"), Origin(TOPIC, 0, 0, 0))])
-    assert list(claims.claim([claim("a", 1)])) == ["new"]
-    claims.flush()
-    assert list(claims.claim([claim("a", 0)])) == ["duplicate"]
-
+from tests.sinks.state import TTL, claim
 
 Step = tuple[str, list[tuple[int, int, int, int]]]
 tuples = st.tuples(

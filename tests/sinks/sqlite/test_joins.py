@@ -11,52 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.items import (
-    Embedded,
-    ModelRef,
-    PromptSide,
-    Screened,
-    ScreenedResponse,
-    SessionRef,
-    UserFacts,
-)
-from schemas.log import Origin, Original
-from schemas.ports import Unavailable, Waiting
+from schemas.ports import Unavailable
 from sinks.sqlite.database import Database
 from sinks.sqlite.joins import SqliteJoins
-
-
-def side(prompt_id: str, *, known: bool = True) -> PromptSide:
-    session = SessionRef(Screened("s"), Screened("u"))
-    user = UserFacts("acme", None, known=True) if known else UserFacts()
-    return PromptSide(prompt_id, 5, session, ModelRef(Screened("m")), user)
-
-
-def response(id_: str, prompt_id: str, log_time: int = 0, *, original: bool = False) -> Waiting:
-    origin = Origin("llm.responses.v1", 0, 0, log_time)
-    event = ScreenedResponse(id=id_, time=7, origin=origin, prompt_id=prompt_id)
-    raw = Original(None, (), b"raw bytes of the event") if original else None
-    return Waiting(Embedded(event, b"\0" * 8, "model", raw), log_time)
+from tests.sinks.state import response, side
 
 
 @pytest.fixture
 def joins(database: Database) -> SqliteJoins:
     return SqliteJoins(database)
-
-
-def test_the_prompt_first(joins: SqliteJoins) -> None:
-    assert joins.add_prompts([(side("p"), 0)]) == {"p": ()}
-    assert joins.add_responses([response("r", "p")]) == {"r": (side("p"), False)}
-
-
-@pytest.mark.parametrize("flush", [False, True])
-def test_the_responses_first(joins: SqliteJoins, flush: bool) -> None:
-    waiting = [response("r1", "p"), response("r2", "p"), response("r3", "q")]
-    assert set(joins.add_responses(waiting).values()) == {(None, False)}
-    if flush:
-        joins.flush()
-    assert joins.add_prompts([(side("p"), 0)]) == {"p": tuple(waiting[:2])}
-    assert joins.add_responses([waiting[0]]) == {"r1": (side("p"), False)}
 
 
 def test_the_original_bytes_are_never_stored(joins: SqliteJoins, database: Database) -> None:
@@ -65,45 +28,6 @@ def test_the_original_bytes_are_never_stored(joins: SqliteJoins, database: Datab
     joins.flush()
     files = b"".join(f.read_bytes() for f in database.path.parent.iterdir())
     assert b"raw bytes" not in files
-
-
-def test_a_side_that_knows_less_does_not_replace_one_that_knows_more(
-    database: Database, joins: SqliteJoins
-) -> None:
-    for known in (False, True, False):
-        joins.add_prompts([(side("p", known=known), 0)])
-    assert joins.add_responses([response("r", "p")])["r"] == (side("p"), False)
-    joins.flush()
-    assert SqliteJoins(database).add_responses([response("r", "p")])["r"] == (side("p"), False)
-
-
-def test_overdue_is_told_once_a_run_oldest_first_and_within_the_limit(joins: SqliteJoins) -> None:
-    joins.add_responses([response(f"r{n}", f"p{n}", log_time=10 - n) for n in range(5)])
-    joins.add_prompts([(side("p4"), 0)])
-    assert joins.overdue(7, 10) == ()
-    assert [w.response.event.id for w in joins.overdue(10, 2)] == ["r3", "r2"]
-    late = joins.overdue(10, 2)
-    assert [(w.response.event.id, w.orphan) for w in late] == [("r1", True)]
-    assert joins.overdue(10, 2) == ()
-    assert joins.add_responses([response("r1", "p1", 9)]) == {"r1": (None, True)}
-    assert [w.orphan for w in joins.add_prompts([(side("p1"), 99)])["p1"]] == [True]
-
-
-def test_orphans_are_told_again_by_the_next_run_until_confirmed(
-    database: Database, joins: SqliteJoins
-) -> None:
-    joins.add_responses([response(f"r{n}", "p", n) for n in range(4)])
-    assert len(joins.overdue(2, 10)) == 2
-    sealed = joins.seal()
-    assert len(joins.overdue(3, 10)) == 1
-    joins.confirm(sealed)
-    joins.flush()
-    again = SqliteJoins(database)
-    assert [w.response.event.id for w in again.overdue(0, 10)] == ["r2"]
-    assert [w.response.event.id for w in again.overdue(9, 10)] == ["r3"]
-    again.confirm(again.seal())
-    again.flush()
-    assert SqliteJoins(database).overdue(9, 10) == ()
 
 
 def test_expired_rows_are_not_seen_and_go(database: Database, joins: SqliteJoins) -> None:
