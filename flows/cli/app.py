@@ -55,10 +55,12 @@ def _register() -> None:
     from flows.cli.graph import app as graph_app
     from flows.cli.log import app as log_app
     from flows.cli.lookups import search, show_app, similar, usage
+    from flows.cli.produce import produce
     from flows.cli.prove import prove
     from flows.cli.run import run
     from flows.cli.status import status
     from flows.cli.stores import app as stores_app
+    from flows.cli.topics import app as topics_app
 
     app.add_typer(log_app, name="log")
     app.command()(run)
@@ -73,6 +75,8 @@ def _register() -> None:
     app.command()(enrich)
     app.command()(prove)
     app.add_typer(stores_app, name="stores")
+    app.add_typer(topics_app, name="topics")
+    app.command()(produce)
     app.add_typer(config_app, name="config")
 
 

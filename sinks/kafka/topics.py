@@ -130,6 +130,16 @@ def create_topics(
     ]
 
 
+def retentions(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
+    """The retention in ms of those topics that expire; raises Unavailable."""
+    try:
+        found = _found(open_admin(settings), [settings.topic_prefix + name for name in topics])
+    except KafkaException as exception:
+        raise unavailable(exception) from None
+    kept = {name: int(found[settings.topic_prefix + name][1]["retention.ms"]) for name in topics}
+    return {name: milliseconds for name, milliseconds in kept.items() if milliseconds >= 0}
+
+
 def _found(admin: AdminClient, names: list[str]) -> dict[str, tuple[int, dict[str, str]]]:
     """Partitions and configuration of existing topics."""
     if not names:
