@@ -67,6 +67,7 @@ class State(msgspec.Struct, frozen=True):
     claims: Claims
     joins: Joins
     vectors: Cache
+    server: Server | None = None
 
 
 class Queues(msgspec.Struct, frozen=True):
@@ -111,7 +112,7 @@ _SERVERS = {
     "influxdb": "InfluxStore",
     "elasticsearch": "ElasticsearchStore",
 }
-"""Packages of ``sinks`` and the class in each that is the store."""
+"""Packages of ``sinks`` and the class in the module ``store`` of each."""
 
 
 def open_store(store: Store, settings: Settings, folder: Folder, stack: ExitStack) -> Kept:
@@ -121,16 +122,19 @@ def open_store(store: Store, settings: Settings, folder: Folder, stack: ExitStac
         sink, queries = _SQLITE[store](folder.database, settings)
         stack.callback(sink.close)
         return Kept(sink, queries)
-    server = load(f"sinks.{name}", _SERVERS[name])(getattr(settings, name))
+    server = load(f"sinks.{name}.store", _SERVERS[name])(getattr(settings, name))
     stack.callback(server.close)
     return Kept(server.sink, server.queries, server)
 
 
-def open_state(settings: Settings, folder: Folder, store_set: Callable[[], str]) -> State:
-    """Claims, joins and the cache of vectors."""
+def open_state(
+    settings: Settings, folder: Folder, store_set: Callable[[], str], stack: ExitStack
+) -> State:
+    """Claims, joins and the cache of vectors; ``store_set`` is asked with the first claim."""
     if settings.backends.state == "redis":
-        state = load("sinks.redis", "RedisState")(settings.redis, store_set)
-        return State(state.claims, state.joins, state.cache("vectors"))
+        server = load("sinks.redis.state", "RedisState")(settings.redis, store_set)
+        stack.callback(server.close)
+        return State(server.claims, server.joins, server.vectors, server)
     database = folder.database
     return State(SqliteClaims(database), SqliteJoins(database), SqliteCache(database, "vectors"))
 
@@ -138,7 +142,7 @@ def open_state(settings: Settings, folder: Folder, store_set: Callable[[], str])
 def open_queues(settings: Settings, keys: Keys, folder: Folder, stack: ExitStack) -> Queues:
     """Dead letters, the records that a store owes, and the events that lack something."""
     if settings.backends.queues == "kafka":
-        queues = load("sinks.kafka", "KafkaQueues")(
+        queues = load("sinks.kafka.queues", "KafkaQueues")(
             settings.kafka, None if settings.dlq.plaintext else keys.dead_letters
         )
         stack.callback(queues.close)
@@ -159,6 +163,6 @@ def load(module: str, name: str) -> Any:
         if (error.name or "").split(".")[0] in ("flows", "stages", "sinks", "schemas"):
             raise
         raise UserError(
-            f"The settings name {module.rpartition('.')[2]}, and the package {error.name} is not "
+            f"The settings name {module.split('.')[1]}, and the package {error.name} is not "
             "installed. Install it with: pip install 'llm-memory-graph[production]'"
         ) from None

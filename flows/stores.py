@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from flows.backends import Folder, Kept, Server, open_queues, open_state, open_store
+from flows.backends import Folder, Kept, Server, State, open_queues, open_state, open_store
 from flows.filelog import Position
 from flows.filelog.source import Positions
 from flows.keys import Keys, load_keys
@@ -91,7 +91,7 @@ def open_stores(settings: Settings, keys: Keys) -> Iterator[Stores]:
     with ExitStack() as stack:
         folder = Folder(settings, stack)
         kept = {store: open_store(store, settings, folder, stack) for store in STORES}
-        state = open_state(settings, folder, lambda: store_set(kept["graph"], folder))
+        state = open_state(settings, folder, lambda: store_set(kept["graph"], folder), stack)
         queues = open_queues(settings, keys, folder, stack)
         files = settings.backends.log == "files"
         yield Stores(
@@ -104,7 +104,7 @@ def open_stores(settings: Settings, keys: Keys) -> Iterator[Stores]:
             parking=queues.parking,
             requests=queues.requests,
             offsets=FileOffsets(SqliteOffsets(folder.database)) if files else None,
-            servers=_servers(settings, kept),
+            servers=_servers(settings, kept, state),
             folder=folder,
         )
 
@@ -126,7 +126,12 @@ def opened_servers(settings: Settings) -> Iterator[Mapping[str, Server]]:
         named = {getattr(settings.backends, store): store for store in STORES}
         named.pop("sqlite", None)
         kept = {n: open_store(store, settings, folder, stack) for n, store in named.items()}
-        yield {n: one.server for n, one in kept.items() if one.server is not None}
+        servers = {n: one.server for n, one in kept.items() if one.server is not None}
+        if settings.backends.state != "sqlite":
+            state = open_state(settings, folder, lambda: store_set(kept["neo4j"], folder), stack)
+            assert state.server is not None
+            servers[settings.backends.state] = state.server
+        yield servers
 
 
 @contextmanager
@@ -178,6 +183,9 @@ def _views(kept: Mapping[Store, Kept], folder: Folder) -> Views:
     )
 
 
-def _servers(settings: Settings, kept: Mapping[Store, Kept]) -> dict[str, Server]:
+def _servers(
+    settings: Settings, kept: Mapping[Store, Kept], state: State
+) -> dict[str, Server]:
     named = {getattr(settings.backends, store): one.server for store, one in kept.items()}
+    named[settings.backends.state] = state.server
     return {name: server for name, server in named.items() if server is not None}

@@ -28,7 +28,7 @@ def init(as_json: AsJson = False, config: Config = None, data: Data = None) -> N
         typer.echo("Every store is embedded: there is nothing to make.")
     for name, lines in made.items():
         for line in lines or ["was ready"]:
-            typer.echo(f"{name}: {line}")
+            typer.echo(line if line.startswith(name) else f"{name}: {line}")
 
 
 @app.command()
