@@ -36,6 +36,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -68,7 +69,8 @@ SETTINGS: dict[str, dict[str, str]] = {
 EXCLUSIVE = ("neo4j",)
 _PREFIX = "memory-graph-tests-"
 _FOLDER = pytest.StashKey[Path]()
-_INPUT, _BY_SCOPE = "memory_graph_servers", "memory_graph_by_scope"
+_INPUT = "memory_graph_servers"
+_GROUPS = "groups"
 
 
 class Run:
@@ -100,6 +102,18 @@ class Run:
         assert server.state is not None
         server.state.unlink(missing_ok=True)
         shutil.rmtree(server.record.folder, ignore_errors=True)
+
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        """Tests that have to stay in one process, by the name of their group."""
+        return msgspec.json.decode((self.folder / _GROUPS).read_bytes(), type=dict[str, str])
+
+    def keep_groups(self, groups: dict[str, str]) -> None:
+        """Says so to the process that deals the tests out, before it gets the names of the tests:
+        pytest gives its processes no way to say more than names."""
+        fresh = self.folder / f"{_GROUPS}.{os.getpid()}"
+        fresh.write_bytes(msgspec.json.encode(groups))
+        fresh.rename(self.folder / _GROUPS)
 
     def end(self) -> None:
         """Ends every server of the run and removes the folder."""
@@ -153,37 +167,38 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tells a process of pytest-xdist where the servers of the run are."""
     node.workerinput[_INPUT] = str(node.config.stash[_FOLDER])
-    node.workerinput[_BY_SCOPE] = node.config.getvalue("dist") == "loadscope"
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``--dist loadscope``: by module, but for tests whose name ends in ``@group``."""
+    """With ``--dist loadscope``: by module, but groups before modules."""
     if config.getvalue("dist") != "loadscope":
         return None
     from xdist.scheduler import LoadScopeScheduling
 
-    class ScopeOrGroup(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            if nodeid.rfind("@") > max(nodeid.rfind("]"), nodeid.rfind("::")):
-                return nodeid.rpartition("@")[2]
-            return super()._split_scope(nodeid)
+    run = Run(config.stash[_FOLDER])
 
-    return ScopeOrGroup(config, log)
+    class GroupOrScope(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return run.groups.get(nodeid) or super()._split_scope(nodeid)
+
+    return GroupOrScope(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks tests by the servers that they ask for, before marks select among them."""
-    grouped = getattr(config, "workerinput", {}).get(_BY_SCOPE, False)
+    groups = {}
     for item in items:
         asked = set(getattr(item, "fixturenames", ()))
         if asked & {*FOREIGN, "own_server", "proxied_kafka"}:
             item.add_marker("servers")
         mark = item.get_closest_marker("xdist_group")
         group = mark.args[0] if mark else next((k for k in EXCLUSIVE if k in asked), None)
-        if group and grouped:
-            item._nodeid = f"{item.nodeid}@{group}"
+        if group:
+            groups[item.nodeid] = group
+    if hasattr(config, "workerinput"):
+        Run(config.stash[_FOLDER]).keep_groups(groups)
 
 
 @pytest.fixture(scope="session")
