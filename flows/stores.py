@@ -66,7 +66,8 @@ class Stores(msgspec.Struct, frozen=True):
     folder: Folder
 
     def check(self) -> None:
-        """Raises UserError where a server was not made ready for this."""
+        """Raises UserError where a server was not made ready for this, and Unavailable. Embedded
+        stores are made ready when they are opened."""
         for server in self.servers.values():
             server.check()
 

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -41,6 +42,7 @@ from flows.stats import RunStats, RunSummary
 from flows.stores import SELECT, Stores, open_stores
 from schemas.chunk import Outcome
 from schemas.failures import Rejected
+from schemas.ports import Unavailable
 from schemas.records import Store
 
 EXIT_STOP_DEADLINE = 4
@@ -48,6 +50,7 @@ EXIT_HUNG = 75
 WATCHDOG_GRACE = 5.0
 
 Build = Callable[[Settings, Keys, Stores], Pipeline]
+T = TypeVar("T")
 
 _log = structlog.get_logger("worker")
 
@@ -132,15 +135,18 @@ def prepared(
         journal = Journal(data / "inflight", names)
         stack.callback(journal.close)
         bus = open_bus(settings, keys, stores.offsets)
-        journal.learn(bus.committed())
+        patient = partial(patiently, control) if settings.backends.log == "kafka" else _at_once
+        journal.learn(patient(bus.committed))
         alarm = Alarm(settings.worker.time_budget_seconds)
         stack.callback(alarm.close)
         watchdog = Watchdog(alarm, journal, WATCHDOG_GRACE, _end_hung)
         stack.callback(watchdog.close)
 
-        stores.check()
-        part = bus.source(
-            _reading(settings, journal, follow), control, sealer(stores), accept_gap=accept_gap
+        patiently(control, stores.check)
+        part = patient(
+            lambda: bus.source(
+                _reading(settings, journal, follow), control, sealer(stores), accept_gap=accept_gap
+            )
         )
         stack.callback(part.close)
         sampler = Sampler(
@@ -167,6 +173,31 @@ def prepared(
             outputs=outputs(settings, stores, control, observers),
         )
         yield Prepared(ingest.build(parts), control, sampler, stats, port)
+
+
+def patiently(control: Control, action: Callable[[], T]) -> T:
+    """What a server answers, which may come up after the worker: until then it waits, and says so
+    in its health and its log. Raises Unavailable when it is asked to stop meanwhile."""
+    troubled = None
+    while True:
+        try:
+            answer = action()
+        except Unavailable as error:
+            if error.what != troubled:
+                _log.warning("waiting", what=error.what, code=error.code)
+            troubled = error.what
+            control.trouble(troubled, error.code)
+            control.beat()
+            if control.stopping or control.wait(1.0):
+                raise
+        else:
+            if troubled is not None:
+                control.trouble(troubled, None)
+            return answer
+
+
+def _at_once(action: Callable[[], T]) -> T:
+    return action()
 
 
 def worker_keys(settings: Settings) -> Keys:
