@@ -77,7 +77,7 @@ class ElasticsearchHarness:
         for index in (self.names.events, self.names.tombstones):
             self.server.indices.refresh(index=index)
             hits = self.server.search(index=index, size=10_000)["hits"]["hits"]
-            found.append(sorted(((h["_index"], h["_id"], h["_source"]) for h in hits), key=repr))
+            found.append(sorted(((_day(h), h["_id"], h["_source"]) for h in hits), key=repr))
         words = self.server.search(
             index=self.names.events, size=10_000, query={"match": {"text": "document words"}}
         )
@@ -119,3 +119,8 @@ class ElasticsearchHarness:
             yield
         finally:
             self.server.indices.open(index=self.names.tombstones, wait_for_active_shards="1")
+
+
+def _day(hit: Mapping[str, Any]) -> str:
+    """The index without the prefix of this harness."""
+    return str(hit["_index"]).rpartition("-")[2]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sinks.elasticsearch.sink import ElasticsearchSink
+from sinks.influxdb.sink import InfluxSink
 from sinks.neo4j.sink import Neo4jSink
 from sinks.pinecone.sink import PineconeSink
 from sinks.sqlite.claims import SqliteClaims
@@ -30,6 +31,7 @@ from stages.validate.stage import Validate
 from tests.conformance.doubles import HashEmbedder
 from tests.conformance.elasticsearch import ElasticsearchHarness
 from tests.conformance.harness import Harness, SqliteHarness
+from tests.conformance.influxdb import InfluxHarness
 from tests.conformance.neo4j import Neo4jHarness
 from tests.conformance.pinecone import PineconeHarness
 
@@ -42,6 +44,7 @@ SINKS: dict[type, Callable[[Path, pytest.FixtureRequest], Harness]] = {
     PineconeSink: lambda folder, _: PineconeHarness(folder),
     Neo4jSink: lambda _, request: Neo4jHarness(request),
     ElasticsearchSink: lambda _, request: ElasticsearchHarness(request),
+    InfluxSink: lambda _, request: InfluxHarness(request),
 }
 """Each makes a harness on storage of its own; the request is asked for the server, if any."""
 

@@ -1,0 +1,211 @@
+"""Records as lines of line protocol and back: pure.
+
+Of each record two points are written. ``event`` is for rollups and dashboards: few tags, plain
+numbers. ``record`` holds the whole record as it came, in one of :data:`BUCKETS` series, because
+Influx has no index on fields and an id as a tag would make a series for each event.
+
+Both carry the record's version as a tag. So versions never overwrite or blend with one another
+(Influx merges the fields of points of one series and nanosecond), the order of arrival is without
+effect, and what is superseded can be removed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import unquote
+from zlib import crc32
+
+import msgspec
+
+from schemas.ports import Stored
+from schemas.records import PointRecord, RecordId, Stamp
+from sinks.common.stamps import Refusal, check_numbers, check_texts, encoded, stamp_row
+
+EVENT = "event"
+RECORD = "record"
+BUCKETS = 4_096
+"""Series of ``record``: to find an id, one of so many parts of all points is read."""
+
+TAGS = ("kind", "tenant", "model", "provider", "purpose", "status")
+MOVED = "moved"
+"""Tag of a point that would lie on another event's: same series, same nanosecond."""
+COUNTS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "latency_ms",
+    "ttft_ms",
+    "cost_pico_usd",
+)
+"""Integers that rollups read: anything else under these names is refused."""
+_INTEGERS = (*COUNTS, "text_tokens")
+_FLOATS = ("throughput", "cost_usd", "reported_cost_usd")
+_TEXTS = ("session_id", "application_id", "prompt_id", "token_source", "cost_status")
+
+ABSENT, LITERAL_UNDERSCORE = "_", "%5F"
+LEAST_NS, GREATEST_NS = -((1 << 63) - 2), (1 << 63) - 2
+"""What Influx takes for a time."""
+MOST_VERSION = 1_000
+
+
+def _integer(value: object) -> str | None:
+    return f"{value}i" if type(value) is int else None
+
+
+def _float(value: object) -> str | None:
+    return repr(float(value)) if type(value) is float or type(value) is int else None
+
+
+def _text(value: object) -> str | None:
+    return quoted(value) if isinstance(value, str) else None
+
+
+_WRITTEN: dict[str, Callable[[object], str | None]] = {
+    **dict.fromkeys(_INTEGERS, _integer),
+    **dict.fromkeys(_FLOATS, _float),
+    **dict.fromkeys(_TEXTS, _text),
+}
+_ESCAPED = re.compile(r'[\x00-\x1f\x7f%\\"]')
+_BLANKS = str.maketrans({" ": r"\ ", ",": r"\,", "=": r"\="})
+_decode = msgspec.json.Decoder(PointRecord).decode
+
+
+class Point(NamedTuple):
+    """A record on its way. ``series``: the ``event`` series without :data:`MOVED`, as tags."""
+
+    id: RecordId
+    version: int
+    time: int
+    series: tuple[str, ...]
+    fields: str
+    record: str
+
+
+def point(record: PointRecord, most_tag: int, most: int) -> Point:
+    """A record as points. Raises Refusal."""
+    stamp, fields = record.stamp, record.fields
+    stamp_row(stamp)
+    if not 0 <= stamp.version <= MOST_VERSION:
+        raise Refusal("bad_number")
+    if not LEAST_NS <= record.time_ns <= GREATEST_NS:
+        raise Refusal("bad_number")
+    tags = _tags(record)
+    for name, value in (*record.tags.items(), *tags.items()):
+        check_texts((name, value))
+        if not name or not value or len(value.encode()) > most_tag:
+            raise Refusal("bad_tag")
+    for name in COUNTS:
+        if name in fields and type(fields[name]) is not int:
+            raise Refusal("bad_field")
+    if not isinstance(fields.get("cost_status", ""), str):
+        raise Refusal("bad_field")
+    check_numbers(fields.values())
+    whole = encoded(record)
+    if len(whole) > most:
+        raise Refusal("too_large")
+    series = (*(escape_tag(tags[name]) for name in TAGS), str(stamp.version))
+    return Point(
+        stamp.record_id,
+        stamp.version,
+        record.time_ns,
+        series,
+        _fields(stamp, fields),
+        whole.decode(),
+    )
+
+
+def lines(made: Point, moved: int = 0) -> tuple[str, str]:
+    """The two lines of a point: ``event`` and ``record``."""
+    tags = "".join([f",{name}={value}" for name, value in zip(_SERIES, made.series, strict=True)])
+    beside = f",{MOVED}={moved}" if moved else ""
+    return (
+        f"{EVENT}{beside}{tags} {made.fields} {made.time}",
+        f"{RECORD},bucket={bucket(made.id)},version={made.version} "
+        f'id="{name_of(made.id)}",json={quoted(made.record)} {made.time}',
+    )
+
+
+_SERIES = (*TAGS, "version")
+
+
+def bucket(record: RecordId) -> str:
+    """The series of ``record`` that an id belongs to."""
+    return f"{crc32(name_of(record).encode()) % BUCKETS:03x}"
+
+
+def name_of(record: RecordId) -> str:
+    """``kind:id``."""
+    return f"{record.kind}:{record.id}"
+
+
+def stored(json: str) -> Stored:
+    """What the field ``json`` of a ``record`` holds."""
+    record = _decode(json)
+    content: dict[str, object] = {
+        "time_ns": record.time_ns,
+        "tags": record.tags,
+        "fields": record.fields,
+    }
+    return Stored(record.stamp, content)
+
+
+@lru_cache(8_192)
+def escape_tag(value: str) -> str:
+    """A tag's value as line protocol has it: reversible, on one line, never at odds with a quote.
+
+    >>> escape_tag("a b"), escape_tag("50%\\n")
+    ('a\\\\ b', '50%25%0A')
+    """
+    return _percent(value).translate(_BLANKS)
+
+
+@lru_cache(8_192)
+def tag_value(value: str) -> str:
+    """A tag's value as a query answers it or compares with it."""
+    return _percent(value)
+
+
+@lru_cache(8_192)
+def plain(stored_tag: str) -> str | None:
+    """What a stored tag stands for: ``_`` is absent, ``%5F`` a literal ``_``."""
+    value = unquote(stored_tag, errors="strict")
+    return {ABSENT: None, LITERAL_UNDERSCORE: "_"}.get(value, value)
+
+
+def tag_of(value: str | None) -> str:
+    """The reverse of :func:`plain`, without the escapes."""
+    return ABSENT if not value else LITERAL_UNDERSCORE if value == ABSENT else value
+
+
+def quoted(text: str) -> str:
+    """A text as the value of a field."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _percent(value: str) -> str:
+    return _ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", value)
+
+
+def _tags(record: PointRecord) -> dict[str, str]:
+    """Kind and tenant are the stamp's; tags that are not :data:`TAGS` stay in the record."""
+    stamp = record.stamp
+    own = {"kind": stamp.kind, "tenant": tag_of(stamp.tenant)}
+    return {name: own.get(name) or record.tags.get(name, ABSENT) for name in TAGS}
+
+
+def _fields(stamp: Stamp, fields: Mapping[str, object]) -> str:
+    """The fields that are known, each of the one type that it has in every shard."""
+    found = [f'event_id="{stamp.id}"', f"event_time={stamp.time}i"]
+    if stamp.user is not None:
+        found.append(f"user_id={quoted(stamp.user)}")
+    for name, value in fields.items():
+        write = _WRITTEN.get(name)
+        if write is not None and (text := write(value)) is not None:
+            found.append(f"{name}={text}")
+    return ",".join(found)

@@ -1,0 +1,268 @@
+"""The time-series store: two points per record, of which only the highest version stays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from schemas.ports import ERASED, WRITTEN, Result, Stored, Unavailable
+from schemas.records import PointRecord, RecordId, Store
+from sinks.common.stamps import Refusal, is_identity, record_id
+from sinks.influxdb.client import REFUSED, TOO_LARGE, Client, Deadline
+from sinks.influxdb.lines import EVENT, MOVED, RECORD, TAGS, Point, bucket, lines, name_of, point
+from sinks.influxdb.lines import stored as read
+from sinks.influxdb.places import Place, intervals, predicate, record_predicate
+from sinks.influxdb.settings import InfluxSettings
+from sinks.influxdb.tombstones import Tombstones
+
+_BAD_ID = Result("rejected", "bad_id")
+_BYTES = 8 << 20
+_STATEMENTS = 50
+_DAY_NS = 86_400_000_000_000
+_ROW = f"event_id, version, {', '.join(TAGS)}, {MOVED}"
+
+
+class InfluxSink:
+    """Implements :class:`schemas.ports.Sink`.
+
+    Influx has no conditional write. Every version is a point of its own; after a write the other
+    versions of what was written are asked for, and all but the highest removed. Of two that write
+    versions of one record at the same time, at least one sees both, so what stays is the highest
+    whatever the order. Tombstones are asked for before a write and again after it, likewise.
+    """
+
+    store: ClassVar[Store] = "timeseries"
+
+    def __init__(self, client: Client, settings: InfluxSettings) -> None:
+        self._client = client
+        self._settings = settings
+        self._bucket = settings.bucket
+        self._tombstones = Tombstones(client, settings.bucket)
+
+    def write(self, records: Sequence[PointRecord], /) -> Sequence[Result]:
+        results: list[Result] = [WRITTEN] * len(records)
+        best: dict[RecordId, Point] = {}
+        places: dict[int, RecordId] = {}
+        for index, record in enumerate(records):
+            try:
+                made = self._prepare(record)
+            except Refusal as refusal:
+                results[index] = Result("rejected", refusal.code)
+                continue
+            places[index] = made.id
+            before = best.get(made.id)
+            if before is None or before.version <= made.version:
+                best[made.id] = made
+        outcomes: dict[RecordId, Result] = {}
+        for part in self._parts(best.values()):
+            outcomes |= self._write(part)
+        for index, identity in places.items():
+            results[index] = outcomes[identity]
+        return results
+
+    def fetch(self, ids: Sequence[RecordId], /) -> Mapping[RecordId, Stored]:
+        """What is there. Reads one in :data:`sinks.influxdb.lines.BUCKETS` of all records for each
+        id. Raises Unavailable."""
+        known = dict.fromkeys(i for i in ids if is_identity(i.kind, i.id))
+        if not known:
+            return {}
+        erased = self._tombstones.among(known, self._client.deadline())
+        wanted = [identity for identity in known if identity not in erased]
+        found = self._fetch(wanted)
+        # A reader may pass between the end of one version and the beginning of the next.
+        return found | self._fetch([identity for identity in wanted if identity not in found])
+
+    def delete(self, ids: Sequence[RecordId], /) -> Sequence[Result]:
+        """Erases records. What was erased leaves the disk when Influx compacts its files."""
+        known = list(dict.fromkeys(i for i in ids if is_identity(i.kind, i.id)))
+        outcome = ERASED
+        try:
+            for part in _groups(known, 1_000):
+                self._erase(part)
+        except Unavailable as error:
+            outcome = Result("unavailable", error.code)
+        return [outcome if is_identity(i.kind, i.id) else _BAD_ID for i in ids]
+
+    def count(self) -> int:
+        """How many records it holds. Raises Unavailable."""
+        statement = f"SELECT count(id) FROM {RECORD}"  # noqa: S608
+        rows = self._client.query(self._bucket, [statement], self._client.deadline())[0]
+        return int(rows[0]["count"]) if rows else 0
+
+    def close(self) -> None:
+        """Later calls find the store unavailable."""
+        self._client.close()
+
+    def _prepare(self, record: PointRecord) -> Point:
+        made = point(record, self._settings.max_tag_bytes, self._settings.max_record_bytes)
+        days = self._settings.retention_days
+        if days is not None and made.time < time.time_ns() - days * _DAY_NS:
+            raise Refusal("outside_retention")
+        return made
+
+    def _parts(self, points: Iterable[Point]) -> Iterator[list[Point]]:
+        """Of bounded size, near in time, so that few intervals hold a part."""
+        part: list[Point] = []
+        size = 0
+        for made in sorted(points, key=lambda made: made.time):
+            if part and (2 * len(part) + 2 > self._settings.batch_lines or size > _BYTES):
+                yield part
+                part, size = [], 0
+            part.append(made)
+            size += len(made.record)
+        if part:
+            yield part
+
+    def _write(self, points: Sequence[Point]) -> dict[RecordId, Result]:
+        deadline = self._client.deadline()
+        try:
+            return self._admit(points, deadline)
+        except Unavailable as error:
+            if error.code not in (REFUSED, TOO_LARGE):
+                return {made.id: Result("unavailable", error.code) for made in points}
+            if len(points) == 1:
+                return {points[0].id: Result("rejected", error.code)}
+        # Which line is at fault is told in words only: halves tell it too.
+        half = len(points) // 2
+        return self._write(points[:half]) | self._write(points[half:])
+
+    def _admit(self, points: Sequence[Point], deadline: Deadline) -> dict[RecordId, Result]:
+        erased = self._tombstones.among([made.id for made in points], deadline)
+        sent = [made for made in points if made.id not in erased]
+        if sent:
+            moved = self._moved(sent, deadline)
+            text = [line for made in sent for line in lines(made, moved.get(made.id, 0))]
+            self._client.write(self._bucket, "\n".join(text), deadline)
+            self._supersede(sent, deadline)
+            erased |= self._tombstones.among([made.id for made in sent], deadline)
+        gone = {made.id: made.time for made in points if made.id in erased}
+        if gone:
+            self._remove(gone, deadline)
+        return {made.id: ERASED if made.id in erased else WRITTEN for made in points}
+
+    def _moved(self, points: Sequence[Point], deadline: Deadline) -> dict[RecordId, int]:
+        """Which of the points were moved off another's, or have to be among each other."""
+        statements = [
+            f"SELECT {_ROW} FROM {EVENT} WHERE {MOVED} != '' AND {part}"  # noqa: S608
+            for part in intervals(made.time for made in points)
+        ]
+        found: dict[RecordId, int] = {}
+        for rows in self._client.query(self._bucket, statements, deadline):
+            found |= {_identity(row): int(row[MOVED]) for row in rows}
+        taken: set[tuple[tuple[str, ...], int, int]] = set()
+        for made in sorted(points, key=lambda made: made.id):
+            number = found.get(made.id, 0)
+            while (made.series, made.time, number) in taken:
+                number += 1
+            taken.add((made.series, made.time, number))
+            if number:
+                found[made.id] = number
+        return found
+
+    def _supersede(self, points: Sequence[Point], deadline: Deadline) -> None:
+        """Removes all versions but the highest of what was just written."""
+        groups: dict[tuple[str, int], list[Point]] = {}
+        for made in points:
+            groups.setdefault((made.id.kind, made.version), []).append(made)
+        statements = [
+            f"SELECT {_ROW} FROM {EVENT} WHERE kind = '{kind}' AND version != '{version}' "  # noqa: S608
+            f"AND {part}"
+            for (kind, version), group in groups.items()
+            for part in intervals(made.time for made in group)
+        ]
+        own = {made.id: made for made in points}
+        versions: dict[RecordId, set[int]] = {}
+        for rows in self._client.query(self._bucket, statements, deadline):
+            for row in rows:
+                identity = _identity(row)
+                mine = own.get(identity)
+                if mine is not None and mine.time == row["time"]:
+                    versions.setdefault(identity, {mine.version}).add(int(row["version"]))
+        times = {identity: own[identity].time for identity in versions}
+        for place in self._places(times, deadline) if times else ():
+            if place.version < max(versions[place.id]):
+                self._forget(place, deadline)
+
+    def _remove(self, times: Mapping[RecordId, int], deadline: Deadline) -> None:
+        """Removes all versions of records of these times."""
+        for place in self._places(times, deadline):
+            self._forget(place, deadline)
+
+    def _places(self, times: Mapping[RecordId, int], deadline: Deadline) -> list[Place]:
+        """All points of records whose times are known: two for each version."""
+        statements = [
+            f"SELECT {_ROW} FROM {EVENT} WHERE time = {time_ns}"  # noqa: S608
+            for time_ns in sorted(set(times.values()))
+        ]
+        statements += [
+            f"SELECT id, version FROM {RECORD} "  # noqa: S608
+            f"WHERE bucket = '{bucket(identity)}' AND time = {time_ns}"
+            for identity, time_ns in times.items()
+        ]
+        found: list[Place] = []
+        for part in _groups(statements, _STATEMENTS):
+            for rows in self._client.query(self._bucket, part, deadline):
+                for row in rows:
+                    if "event_id" in row:
+                        place = Place(
+                            _identity(row), int(row["version"]), row["time"], predicate(row)
+                        )
+                    else:
+                        place = _record_place(row)
+                    if times.get(place.id) == place.time:
+                        found.append(place)
+        return found
+
+    def _forget(self, place: Place, deadline: Deadline) -> None:
+        self._client.delete(self._bucket, place.time, place.predicate, deadline)
+
+    def _erase(self, ids: Sequence[RecordId]) -> None:
+        deadline = self._client.deadline()
+        # A read first: a server that does not answer is not sent what it might do much later.
+        self._tombstones.among(ids, deadline)
+        self._tombstones.add(ids, deadline)
+        times: dict[RecordId, int] = {}
+        for group in _groups(ids, _STATEMENTS):
+            rows = self._scan("id, version", group, deadline)
+            times |= {_record_place(row).id: row["time"] for row in rows}
+        if times:
+            self._remove(times, deadline)
+
+    def _fetch(self, ids: Sequence[RecordId]) -> dict[RecordId, Stored]:
+        found: dict[RecordId, Stored] = {}
+        for group in _groups(ids, _STATEMENTS):
+            for row in self._scan("json", group, self._client.deadline()):
+                held = read(row["json"])
+                before = found.get(held.stamp.record_id)
+                if before is None or before.stamp.version < held.stamp.version:
+                    found[held.stamp.record_id] = held
+        return found
+
+    def _scan(
+        self, columns: str, ids: Sequence[RecordId], deadline: Deadline
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of ``record`` of these ids, whatever their times."""
+        statements = [
+            f"SELECT {columns} FROM {RECORD} "  # noqa: S608
+            f"WHERE bucket = '{bucket(identity)}' AND id = '{name_of(identity)}'"
+            for identity in ids
+        ]
+        for rows in self._client.query(self._bucket, statements, deadline):
+            yield from rows
+
+
+def _identity(row: Mapping[str, Any]) -> RecordId:
+    return record_id(row["kind"], row["event_id"])
+
+
+def _record_place(row: Mapping[str, Any]) -> Place:
+    kind, _, id_ = row["id"].partition(":")
+    identity = record_id(kind, id_)
+    version = int(row["version"])
+    return Place(identity, version, row["time"], record_predicate(identity, version))
+
+
+def _groups(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
