@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from neo4j import Driver, GraphDatabase, Transaction
+from neo4j import Driver, GraphDatabase, Query, Result, Session, Transaction
 from neo4j.exceptions import DriverError, Neo4jError
 
 from schemas.failures import UserError
@@ -45,15 +45,15 @@ class Client:
 
     def run(self, work: Callable[[Transaction], T]) -> T:
         """Runs the work in a transaction of its own and commits. Raises Unavailable."""
-        with self._state:
-            self.check_open()
-            self._running += 1
-        try:
-            return self._retried(work)
-        finally:
-            with self._state:
-                self._running -= 1
-                self._state.notify_all()
+
+        def once(session: Session) -> T:
+            timeout = self._settings.timeout_seconds
+            with session.begin_transaction(timeout=timeout) as transaction:
+                answer = work(transaction)
+                transaction.commit()
+                return answer
+
+        return self._counted(lambda: self._retried(once))
 
     def check_open(self) -> None:
         """Raises Unavailable once it is closed."""
@@ -61,12 +61,13 @@ class Client:
             raise Unavailable("graph", "closed")
 
     def rows(self, text: str, **parameters: Any) -> list[dict[str, Any]]:
-        """The rows of one statement in a transaction of its own. Raises Unavailable."""
-        return self.run(lambda transaction: rows(transaction, text, **parameters))
+        """The rows of one statement that brings its own transaction. Raises Unavailable."""
+        query = Query(text, timeout=self._settings.timeout_seconds)
 
-    def command(self, text: str) -> None:
-        """A statement that brings its own transaction: schema changes. Raises Unavailable."""
-        self.run(lambda transaction: transaction.run(text).consume())
+        def work(session: Session) -> list[dict[str, Any]]:
+            return _rows(session.run(query, parameters))
+
+        return self._counted(lambda: self._in_session(work))
 
     def close(self) -> None:
         """Waits for what is running, as long as a call may take, then closes the connections."""
@@ -77,11 +78,22 @@ class Client:
             self._state.wait_for(lambda: not self._running, self._settings.timeout_seconds)
         self._driver.close()
 
-    def _retried(self, work: Callable[[Transaction], T]) -> T:
+    def _counted(self, call: Callable[[], T]) -> T:
+        with self._state:
+            self.check_open()
+            self._running += 1
+        try:
+            return call()
+        finally:
+            with self._state:
+                self._running -= 1
+                self._state.notify_all()
+
+    def _retried(self, work: Callable[[Session], T]) -> T:
         deadline = time.monotonic() + self._settings.timeout_seconds
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._once(work)
+                return self._in_session(work)
             except Unavailable as error:
                 pause = random.uniform(0.0, 0.02 * attempt)  # noqa: S311
                 late = time.monotonic() + pause > deadline
@@ -90,33 +102,25 @@ class Client:
                 time.sleep(pause)
         raise AssertionError("unreachable")
 
-    def _once(self, work: Callable[[Transaction], T]) -> T:
-        settings = self._settings
+    def _in_session(self, work: Callable[[Session], T]) -> T:
         try:
-            with (
-                self._driver.session(database=settings.database) as session,
-                session.begin_transaction(timeout=settings.timeout_seconds) as transaction,
-            ):
-                answer = work(transaction)
-                transaction.commit()
-                return answer
+            with self._driver.session(database=self._settings.database) as session:
+                return work(session)
         except (DriverError, Neo4jError, OSError) as error:
             raise translate(error) from None
-
-
-def rows(transaction: Transaction, text: str, **parameters: Any) -> list[dict[str, Any]]:
-    """Runs a statement and answers its rows."""
-    result = transaction.run(text, parameters)
-    names = result.keys()
-    return [dict(zip(names, record.values(), strict=True)) for record in result]
 
 
 def send(transaction: Transaction, text: str, sent: Rows, most: int) -> list[dict[str, Any]]:
     """Runs a statement over ``$rows``, at most so many at a time, and answers all its rows."""
     found: list[dict[str, Any]] = []
     for start in range(0, len(sent), most):
-        found += rows(transaction, text, rows=sent[start : start + most])
+        found += _rows(transaction.run(text, rows=sent[start : start + most]))
     return found
+
+
+def _rows(result: Result) -> list[dict[str, Any]]:
+    names = result.keys()
+    return [dict(zip(names, record.values(), strict=True)) for record in result]
 
 
 def _driver(settings: Neo4jSettings) -> Driver:

@@ -10,10 +10,17 @@ from functools import cache
 
 from sinks.neo4j.model import RECORD, SWEPT, TOMBSTONE
 
+READ_VERSIONS = f"""
+UNWIND $rows AS row
+MATCH (r:{RECORD} {{key: row.key}})
+RETURN row.key AS key, r.version AS version, r:{TOMBSTONE} AS erased
+"""
 LOCK_RECORDS = f"""
 UNWIND $rows AS row
 MERGE (r:{RECORD} {{key: row.key}})
-SET r._lock = true
+ON CREATE SET r = row
+ON MATCH SET r._lock = true
+WITH row, r WHERE r._lock
 REMOVE r._lock
 RETURN row.key AS key, r.version AS version, r.nodes AS nodes, r:{TOMBSTONE} AS erased
 """
@@ -38,8 +45,21 @@ SET r = {{key: row.key}}, r:{TOMBSTONE}
 
 
 @cache
+def make_nodes(label: str) -> str:
+    """Makes nodes that a record owns; answers, locked, those that were there."""
+    return f"""
+UNWIND $rows AS row
+MERGE (n:`{label}` {{key: row.key}})
+ON CREATE SET n = row.owned
+ON MATCH SET n._lock = true
+WITH row, n WHERE n._lock
+RETURN row.key AS key
+"""
+
+
+@cache
 def own_nodes(label: str) -> str:
-    """Makes or takes over nodes; answers the registers that they had before."""
+    """Makes nodes that a record owns, or takes them over; answers those with registers."""
     return f"""
 UNWIND $rows AS row
 MERGE (n:`{label}` {{key: row.key}})
@@ -59,10 +79,23 @@ def share_nodes(label: str) -> str:
 UNWIND $rows AS row
 MERGE (n:`{label}` {{key: row.key}})
 ON CREATE SET n += row.shown, n._registers = row.registers
-SET n._lock = true
+ON MATCH SET n._lock = true
+WITH row, n WHERE n._lock
 REMOVE n._lock
 WITH row, n WHERE row.registers IS NOT NULL AND coalesce(n._registers, '') <> row.registers
 RETURN row.key AS key, n._registers AS registers
+"""
+
+
+@cache
+def touch_nodes(label: str) -> str:
+    """Makes ends if missing and locks what could be swept. A hub with registers never is."""
+    return f"""
+UNWIND $rows AS row
+MERGE (n:`{label}` {{key: row.key}})
+WITH n WHERE n._registers IS NULL AND n._owner IS NULL
+SET n._lock = true
+REMOVE n._lock
 """
 
 
@@ -96,9 +129,22 @@ def owned_edges(label: str) -> str:
     return f"""
 UNWIND $rows AS row
 MATCH (n:`{label}` {{key: row.key}}) WHERE n._owner = row.owner
-MATCH (n)-[e]->(t) WHERE e._owner = row.owner
+MATCH (n)-[e]->(t) WHERE e._owned
 RETURN row.owner AS owner, row.key AS source, type(e) AS type, labels(t)[0] AS label,
   t.key AS target, properties(e) AS properties
+"""
+
+
+@cache
+def make_edges(source: str, kind: str, target: str) -> str:
+    """Edges from nodes that were made in this transaction: none can be there, and no lock on the
+    target is needed to be sure of it."""
+    return f"""
+UNWIND $rows AS row
+MATCH (s:`{source}` {{key: row.source}})
+MATCH (t:`{target}` {{key: row.target}})
+CREATE (s)-[e:`{kind}`]->(t)
+SET e = row.edge
 """
 
 
@@ -122,7 +168,7 @@ MATCH (s:`{source}` {{key: row.source}})
 MATCH (t:`{target}` {{key: row.target}})
 MERGE (s)-[e:`{kind}`]->(t)
 ON CREATE SET e = row.edge
-WITH row, e WHERE e._owner IS NULL AND row.json > coalesce(e._json, '{{}}')
+WITH row, e WHERE e._owned IS NULL AND row.json > coalesce(e._json, '{{}}')
 SET e = row.edge
 """
 
@@ -133,7 +179,7 @@ def drop_edges(source: str, kind: str, target: str) -> str:
 UNWIND $rows AS row
 MATCH (s:`{source}` {{key: row.source}})
 MATCH (t:`{target}` {{key: row.target}})
-MATCH (s)-[e:`{kind}`]->(t) WHERE e._owner = row.owner
+MATCH (s)-[e:`{kind}`]->(t) WHERE e._owned AND s._owner = row.owner
 DELETE e
 """
 

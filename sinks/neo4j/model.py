@@ -36,8 +36,11 @@ TYPES = (
 )
 """Relationship types of ``docs/graph.md``, sorted."""
 
-SWEPT = ("Document", "Template", "Text")
+SWEPT = frozenset({"Document", "Template", "Text"})
 """Labels of nodes that mean nothing once no edge holds them."""
+
+HUBS = frozenset({"Application", "Model", "Session", "Tenant", "User"})
+"""Labels of nodes that many records share, and that nothing removes once they have registers."""
 
 RECORD = "Record"
 """One node for each record: its stamp and the names of the nodes it owns. Not part of the graph."""

@@ -12,7 +12,7 @@ from sinks.common.stamps import record_id
 from sinks.neo4j.client import Client
 from sinks.neo4j.model import INDEXED, LABELS, RECORD, TYPES
 from sinks.neo4j.rows import read_stamp
-from sinks.neo4j.values import EXACT, OWNER, REGISTERS, from_plain, is_plain
+from sinks.neo4j.values import EXACT, OWNED, OWNER, REGISTERS, from_plain, is_plain
 
 PAGE = 2_000
 """Rows of one page of what is streamed. Each page is a call of its own: no snapshot."""
@@ -97,7 +97,7 @@ class Neo4jQueries:
 
     def all_edges(self) -> Iterator[Edge]:
         """All edges, sorted by type, source and target. Streams page by page."""
-        for kind in TYPES:
+        for kind in sorted(self.counts()[1]):
             for label in LABELS:
                 yield from self._edges_from(kind, label)
 
@@ -210,7 +210,7 @@ def _edge(row: Mapping[str, Any]) -> Edge:
         (row["source"], row["source_key"]),
         (row["target"], row["target_key"]),
         from_plain(properties),
-        OWNER in properties,
+        OWNED in properties,
     )
 
 

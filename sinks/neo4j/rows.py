@@ -13,7 +13,7 @@ from sinks.common.graph_rows import EdgeRow, GraphRows, graph_rows, merged_edges
 from sinks.common.registers import Registers, to_stored
 from sinks.common.stamps import Refusal, encoded, from_json, record_id
 from sinks.neo4j.model import LABELS, TYPES
-from sinks.neo4j.values import OWNER, shown, to_plain
+from sinks.neo4j.values import OWNED, OWNER, shown, to_plain
 
 Row = dict[str, Any]
 Ends = tuple[str, str, str]
@@ -95,10 +95,7 @@ def read_stamp(held: Row) -> Stamp:
 
 
 class Plan(NamedTuple):
-    """What the admitted records of one transaction write, merged.
-
-    ``names``: every node that is to exist. ``owned_edges``: by triple, the owner and properties.
-    """
+    """What the records of one transaction write, merged. ``names``: every node that is to exist."""
 
     names: set[Name]
     owned: dict[Name, Row]
@@ -112,7 +109,7 @@ def plan(admitted: Iterable[Prepared]) -> Plan:
     owned_edges: dict[Triple, Row] = {}
     for record in records:
         for triple, properties in merged_edges(record.checked.owned_edges).items():
-            owned_edges[triple] = {OWNER: record.key} | edge_properties(properties)
+            owned_edges[triple] = {OWNED: True} | edge_properties(properties)
     shared: list[EdgeRow] = [edge for record in records for edge in record.checked.shared_edges]
     return Plan(
         {name for record in records for name in record.checked.names},
@@ -127,19 +124,12 @@ def edge_properties(properties: str) -> Row:
     return to_plain(from_json(properties)) if properties != "{}" else {}
 
 
-def node_rows(plan: Plan, names: Iterable[Name]) -> dict[str, list[Row]]:
-    """Rows of nodes to merge by label, both sorted: all transactions lock in one order."""
-    found: defaultdict[str, list[Row]] = defaultdict(list)
-    for name in sorted(names):
-        registers = plan.registers.get(name)
-        row: Row = {"key": name[1], "registers": to_stored(registers) if registers else None}
-        owned = plan.owned.get(name)
-        if owned is not None:
-            row["owned"] = owned
-        else:
-            row["shown"] = shown(registers) if registers else {}
-        found[name[0]].append(row)
-    return found
+def node_row(plan: Plan, name: Name) -> Row:
+    """One node: its key, its registers as they are stored and as they are shown."""
+    registers = plan.registers.get(name)
+    if not registers:
+        return {"key": name[1], "registers": None, "shown": {}}
+    return {"key": name[1], "registers": to_stored(registers), "shown": shown(registers)}
 
 
 def by_label(names: Iterable[Name]) -> dict[str, list[str]]:

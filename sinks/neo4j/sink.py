@@ -41,7 +41,7 @@ class Neo4jSink:
         self._settings = settings
 
     def write(self, records: Sequence[GraphRecord], /) -> Sequence[Result]:
-        """One transaction for each few hundred records. See :class:`schemas.ports.Sink`."""
+        """Two transactions for each few hundred records. See :class:`schemas.ports.Sink`."""
         results: list[Result] = [WRITTEN] * len(records)
         good: list[tuple[int, Prepared]] = []
         for index, record in enumerate(records):
@@ -105,6 +105,7 @@ class Neo4jSink:
 
     def _write(self, records: Sequence[Prepared]) -> set[str]:
         rows = self._settings.batch_rows
+        self._client.run(lambda transaction: Work(transaction, rows).share(records))
         return self._client.run(lambda transaction: Work(transaction, rows).write(records))
 
     def _fetch(self, ids: Sequence[RecordId]) -> dict[RecordId, Stored]:

@@ -47,7 +47,7 @@ class Neo4jStore:
             for what, commands in (("constraint", UNIQUE), ("index", INDEXES)):
                 for name, command in commands.items():
                     if name not in there:
-                        self._client.command(command)
+                        self._client.rows(command)
                         made.append(f"neo4j: made the {what} {name}")
             self._client.rows("CALL db.awaitIndexes(300)")
             (row,) = self._client.rows(_MARK, id=str(uuid.uuid4()), format=FORMAT)

@@ -15,6 +15,7 @@ from sinks.common.registers import Registers, merge_stored, to_stored
 from sinks.common.stamps import from_json, record_id
 from sinks.neo4j import cypher
 from sinks.neo4j.client import send
+from sinks.neo4j.model import HUBS, SWEPT
 from sinks.neo4j.rows import (
     Plan,
     Prepared,
@@ -23,7 +24,7 @@ from sinks.neo4j.rows import (
     by_ends,
     by_label,
     edge_properties,
-    node_rows,
+    node_row,
     plan,
     read_stamp,
     record_key,
@@ -42,35 +43,35 @@ class Held(NamedTuple):
 class Work:
     """One transaction; raises the driver's errors.
 
-    Locks records first, then nodes, each in the order of their keys.
+    A write is two of them. The first (:meth:`share`) merges the nodes that all records share, and
+    is short, so that writers wait for each other only there; the second (:meth:`write`) writes what
+    is a record's own. Between them nothing is wrong: what is shared comes from the event alone and
+    only ever grows. Locks are taken in one order, records first, then nodes by label and key.
     """
 
     def __init__(self, transaction: Transaction, batch_rows: int) -> None:
         self._transaction = transaction
         self._batch_rows = batch_rows
 
+    def share(self, records: Sequence[Prepared]) -> None:
+        """Merges the hubs of those records that :meth:`write` is going to admit."""
+        found = self._send(cypher.READ_VERSIONS, _keys(r.key for r in records))
+        wanted = plan(_admitted(records, found).values())
+        edges = {edge: p for edge, p in wanted.shared_edges.items() if _between_hubs(edge)}
+        ends = {end for source, _, target in edges for end in (source, target)}
+        self._share_nodes(wanted, ends.union(n for n in wanted.registers if n[0] in HUBS))
+        self._share_edges(edges)
+
     def write(self, records: Sequence[Prepared]) -> set[str]:
         """Writes what is admitted; answers the keys of records that are erased."""
-        versions: dict[str, int] = {}
-        held: dict[str, str] = {}
-        erased: set[str] = set()
-        for row in self._send(cypher.LOCK_RECORDS, _keys(r.key for r in records)):
-            if row["erased"]:
-                erased.add(row["key"])
-            elif row["version"] is not None:
-                versions[row["key"]], held[row["key"]] = row["version"], row["nodes"]
-        admitted: dict[str, Prepared] = {}
-        for record in records:
-            if record.key not in erased and record.version >= versions.get(
-                record.key, record.version
-            ):
-                versions[record.key] = record.version
-                admitted[record.key] = record
+        best = _admitted(records, ())
+        found = self._send(cypher.LOCK_RECORDS, [best[key].stamp for key in sorted(best)])
+        admitted = _admitted(records, found)
         if admitted:
-            before = {key: nodes for key, nodes in held.items() if key in admitted}
+            before = {row["key"]: row["nodes"] for row in found if row["key"] in admitted}
             self._replace(self._held(before), plan(admitted.values()))
-            self._send(cypher.WRITE_RECORDS, [admitted[key].stamp for key in sorted(admitted)])
-        return erased
+            self._send(cypher.WRITE_RECORDS, [admitted[key].stamp for key in sorted(before)])
+        return {row["key"] for row in found if row["erased"]}
 
     def erase(self, keys: Iterable[str]) -> None:
         """Removes records and leaves tombstones."""
@@ -128,7 +129,8 @@ class Work:
         }
         loose = {end for source, _, target in dropped for end in (source, target)}
         loose.update(disowned)
-        self._merge_nodes(plan, plan.names | loose)
+        known = {name for held in before for name in held.owned}
+        made = self._merge_nodes(plan, known, loose)
         for ends, triples in by_ends(dropped).items():
             self._send(
                 cypher.drop_edges(*ends),
@@ -136,17 +138,60 @@ class Work:
             )
         self._disown(disowned)
         for ends, triples in by_ends(plan.owned_edges).items():
-            self._send(
-                cypher.write_edges(*ends),
-                [_edge_row(triple, edge=plan.owned_edges[triple]) for triple in triples],
-            )
-        for ends, triples in by_ends(plan.shared_edges).items():
-            self._send(
-                cypher.share_edges(*ends),
-                [_shared_row(triple, plan.shared_edges[triple]) for triple in triples],
-            )
+            new: list[Row] = []
+            old: list[Row] = []
+            for triple in triples:
+                row = _edge_row(triple, edge=plan.owned_edges[triple])
+                (new if triple[0] in made else old).append(row)
+            self._send(cypher.make_edges(*ends), new)
+            self._send(cypher.write_edges(*ends), old)
+        self._share_edges(
+            {edge: p for edge, p in plan.shared_edges.items() if not _between_hubs(edge)}
+        )
         for label, keys in by_label(loose).items():
             self._send(cypher.sweep(label), [{"key": key} for key in keys])
+
+    def _merge_nodes(self, plan: Plan, known: set[Name], loose: set[Name]) -> set[Name]:
+        """Makes, takes over and locks nodes, label by label; answers those owned that it made."""
+        made: set[Name] = set()
+        for label, keys in by_label(plan.names | loose).items():
+            names = [(label, key) for key in keys]
+            owned = [name for name in names if name in plan.owned]
+            new = [name for name in owned if name not in known]
+            there = {
+                (label, row["key"])
+                for row in self._send(
+                    cypher.make_nodes(label),
+                    [{"key": name[1], "owned": plan.owned[name]} for name in new],
+                )
+            }
+            made.update(name for name in new if name not in there)
+            taken = [name for name in owned if name not in made]
+            rows = [node_row(plan, name) | {"owned": plan.owned[name]} for name in taken]
+            found = self._send(cypher.own_nodes(label), rows)
+            with_registers = [name for name in made if name in plan.registers]
+            found += [{"key": key, "registers": None} for _, key in with_registers]
+            self._merge_registers(label, plan.registers, found)
+            shared = [name for name in names if name not in plan.owned]
+            if label in SWEPT:
+                self._share_nodes(plan, shared)
+            else:
+                apart = label not in HUBS
+                self._share_nodes(plan, [n for n in shared if apart and n in plan.registers])
+                ends = [{"key": n[1]} for n in shared if not (apart and n in plan.registers)]
+                self._send(cypher.touch_nodes(label), ends)
+        return made
+
+    def _share_nodes(self, plan: Plan, names: Iterable[Name]) -> None:
+        for label, keys in by_label(names).items():
+            rows = [node_row(plan, (label, key)) for key in keys]
+            found = self._send(cypher.share_nodes(label), rows)
+            self._merge_registers(label, plan.registers, found)
+
+    def _share_edges(self, edges: Mapping[Triple, str]) -> None:
+        for ends, triples in by_ends(edges).items():
+            rows = [_shared_row(triple, edges[triple]) for triple in triples]
+            self._send(cypher.share_edges(*ends), rows)
 
     def _held(self, records: Mapping[str, str]) -> list[Held]:
         """What the records own now. Their own locks are held, so that it stays so."""
@@ -156,15 +201,6 @@ class Work:
                 source, target = (label, row["source"]), (row["label"], row["target"])
                 found[row["owner"]].edges.append((source, row["type"], target))
         return list(found.values())
-
-    def _merge_nodes(self, plan: Plan, names: Iterable[Name]) -> None:
-        for label, rows in node_rows(plan, names).items():
-            owned = [row for row in rows if "owned" in row]
-            shared = [row for row in rows if "owned" not in row]
-            found = self._send(cypher.own_nodes(label), owned) if owned else []
-            if shared:
-                found += self._send(cypher.share_nodes(label), shared)
-            self._merge_registers(label, plan.registers, found)
 
     def _merge_registers(
         self, label: str, registers: Mapping[Name, Registers], found: Iterable[Row]
@@ -193,6 +229,22 @@ class Work:
 
     def _send(self, text: str, rows: Sequence[Row]) -> list[Row]:
         return send(self._transaction, text, rows, self._batch_rows)
+
+
+def _admitted(records: Sequence[Prepared], found: Iterable[Row]) -> dict[str, Prepared]:
+    """Of each key, the highest version that is not lower than the one found and not erased."""
+    versions = {row["key"]: row["version"] for row in found}
+    erased = {row["key"] for row in found if row["erased"]}
+    admitted: dict[str, Prepared] = {}
+    for record in records:
+        if record.key not in erased and record.version >= versions.get(record.key, record.version):
+            versions[record.key] = record.version
+            admitted[record.key] = record
+    return admitted
+
+
+def _between_hubs(triple: Triple) -> bool:
+    return triple[0][0] in HUBS and triple[2][0] in HUBS
 
 
 def _keys(keys: Iterable[str]) -> list[Row]:

@@ -16,6 +16,7 @@ from sinks.common.stamps import encoded, from_json
 from sinks.neo4j.model import INDEXED
 
 EXACT = "_exact"
+OWNED = "_owned"
 OWNER = "_owner"
 REGISTERS = "_registers"
 MAX_INDEXED_BYTES = 8_000

@@ -10,7 +10,8 @@ import pytest
 
 from schemas.ports import Sink
 from schemas.records import Store
-from sinks.neo4j import Neo4jSettings, Neo4jStore
+from sinks.neo4j.settings import Neo4jSettings
+from sinks.neo4j.store import Neo4jStore
 from tests.conformance.harness import Outage
 from tests.servers.plugin import port_of
 from tests.servers.proxy import Proxy

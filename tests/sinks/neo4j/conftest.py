@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local import addresses
-from sinks.neo4j import Neo4jSettings, Neo4jStore
+from sinks.neo4j.settings import Neo4jSettings
+from sinks.neo4j.store import Neo4jStore
 from sinks.sqlite.database import Database
 from tests.conformance.neo4j import empty
 

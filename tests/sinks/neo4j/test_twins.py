@@ -18,7 +18,8 @@ from flows.views.export import hash_of
 from schemas.ports import WRITTEN
 from schemas.queries import Direction, GraphQueries
 from schemas.records import GraphRecord
-from sinks.neo4j import Neo4jSettings, Neo4jStore
+from sinks.neo4j.settings import Neo4jSettings
+from sinks.neo4j.store import Neo4jStore
 from sinks.sqlite.database import Database
 from sinks.sqlite.graph import GraphSink
 from sinks.sqlite.graph_queries import GraphQueries as SqliteQueries
