@@ -26,7 +26,8 @@ def own_topics(
     specs = [spec for spec in specified() if wanted(spec)]
     if partitions is not None:
         specs = [msgspec.structs.replace(spec, partitions=partitions) for spec in specs]
-    create_topics(made, replication=1, topics=specs)
+    if specs:
+        create_topics(made, replication=1, topics=specs)
     return made
 
 
