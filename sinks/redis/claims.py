@@ -65,7 +65,7 @@ class RedisClaims:
     ``new``, or, if another delivery claimed the id meanwhile, a duplicate of that one; it becomes a
     conflict only where the contents differ.
 
-    ``store_set`` is asked with the first call, and again until it answers: it may raise Unavailable.
+    ``store_set`` is asked with the first call, and again until it does not raise Unavailable.
 
     ``ttl`` is milliseconds of log time and decides alone. ``keep_seconds``, by the server's clock,
     is when a claim is forgotten: the bound of the memory. A server that loses its last second
