@@ -30,14 +30,12 @@ CODES: Final = {
 
 
 class Refused(Unavailable):
-    """The service answered with an error status; ``body`` is for deciding only, never for show."""
+    """The service answered with an error status. What else it said is not kept: it may quote what
+    was sent."""
 
-    def __init__(
-        self, what: str, status: int, retry_after: float | None = None, body: bytes = b""
-    ) -> None:
+    def __init__(self, what: str, status: int, retry_after: float | None = None) -> None:
         super().__init__(what, CODES.get(status, f"http_{status}"), retry_after)
         self.status = status
-        self.body = body
 
 
 class HttpService:
@@ -77,7 +75,7 @@ class HttpService:
         except RuntimeError:  # The client was closed.
             raise Unavailable(self._what, "closed") from None
         if not response.is_success:
-            raise Refused(self._what, response.status_code, retry_after(response.headers), answer)
+            raise Refused(self._what, response.status_code, retry_after(response.headers))
         return answer
 
     def close(self) -> None:

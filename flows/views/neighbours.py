@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -48,14 +48,20 @@ def near_event(stores: Views, event: str, limit: int, tenant: str | None) -> lis
 def near_text(
     stores: Views, settings: EmbedSettings, text: str, limit: int, tenant: str | None
 ) -> list[Near]:
-    """The nearest texts to a text that need not be stored. Loads the local encoder."""
-    from stages.embed import Encoder
+    """The nearest texts to a text that need not be stored. Opens the embedder of the settings;
+    raises UserError and Unavailable."""
+    from stages.embed import open_embedder
 
-    encoder = Encoder(settings)
-    vector = encoder.embed([text])[0]
-    return _with_texts(
-        stores, stores.vectors.similar(vector, limit, model=encoder.model, tenant=tenant)
-    )
+    embedder = open_embedder(settings)
+    try:
+        ask: Callable[[str], bytes] | None = getattr(embedder, "embed_query", None)
+        vector = embedder.embed([text])[0] if ask is None else ask(text)
+        near = stores.vectors.similar(vector, limit, model=embedder.model, tenant=tenant)
+    finally:
+        close: Callable[[], None] | None = getattr(embedder, "close", None)
+        if close is not None:
+            close()
+    return _with_texts(stores, near)
 
 
 def _with_texts(stores: Views, near: Sequence[Neighbour]) -> list[Near]:

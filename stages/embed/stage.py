@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from schemas.chunk import Chunk, Outcome
 from schemas.items import Embedded
 from schemas.ports import Cache, Embedder, Unavailable
+from stages.embed.errors import Incomplete
 from stages.embed.texts import embeddable
 
 FLOAT_BYTES: Final = 4
@@ -60,13 +61,18 @@ class EmbedStage:
         }
         self.cached += len(vectors)
         missing = [digest for digest in texts if digest not in vectors]
+        fresh: Sequence[bytes | None]
         try:
             fresh = embedder.embed([texts[digest] for digest in missing]) if missing else []
+        except Incomplete as error:
+            fresh = error.vectors
         except Unavailable:
             self.lacking += len(missing)
             return vectors
-        self.encoded += len(missing)
-        by_digest = dict(zip(missing, fresh, strict=True))
+        found_now = zip(missing, fresh, strict=True)
+        by_digest = {digest: vector for digest, vector in found_now if vector is not None}
+        self.encoded += len(by_digest)
+        self.lacking += len(missing) - len(by_digest)
         self._cache.put(
             [
                 (key, by_digest[digest])

@@ -22,6 +22,7 @@ from schemas.items import (
 from schemas.log import Origin, Original, Partition
 from schemas.ports import Unavailable
 from stages.embed import EmbedStage, LayeredCache, MemoryCache
+from stages.embed.errors import Incomplete
 
 PARTITION = Partition("llm.prompts.v1", 0)
 SESSION = SessionRef(Screened("s"), Screened("u"))
@@ -188,3 +189,24 @@ def test_the_memory_cache_keeps_the_last_used_entries(
             recent = [*(n for n in recent if n != number), number]
             recent = recent[-entries:] if entries else []
         assert len(cache) == len(recent)
+
+
+def test_those_that_an_incomplete_answer_has_are_used_and_kept() -> None:
+    embedder = Letters()
+    good = embedder.embed(["one"])[0]
+    embedder.asked.clear()
+
+    class Half(Letters):
+        def embed(self, texts: Sequence[str], /) -> list[bytes]:
+            self.asked += texts
+            found = [good if text == "one" else None for text in texts]
+            raise Incomplete("embedder", "refused", found)
+
+    half = Half()
+    stage = EmbedStage(half, MemoryCache(10))
+    for asked in (["one", "two"], ["one", "two", "two"]):
+        chunk = Chunk(PARTITION, [prompt("one"), prompt("two", 1)])
+        found = stage(chunk).passed.items
+        assert [item.vector for item in found] == [good, None]
+        assert half.asked == asked
+    assert (stage.encoded, stage.lacking) == (1, 2)

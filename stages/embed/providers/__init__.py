@@ -1,0 +1,1 @@
+"""Embedders other than the local encoder: services over HTTP, and sentence-transformers."""

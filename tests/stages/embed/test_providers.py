@@ -1,0 +1,447 @@
+from __future__ import annotations
+
+import threading
+import types
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr, ValidationError
+
+from schemas.failures import UserError
+from schemas.ports import Price, Unavailable
+from stages.embed import EmbedSettings, open_embedder
+from stages.embed.errors import Incomplete
+from stages.embed.projection import Projected, Projection
+from stages.embed.providers import openai as openai_api
+from stages.embed.providers.cohere import Cohere
+from stages.embed.providers.openai import OpenAi, cut
+from stages.embed.providers.remote import SPLITS, RemoteEmbedder
+from stages.embed.providers.transformers import TransformersEmbedder
+from stages.text.encodings import counter
+from tests.stages.embed.services import Service, cohere, openai, unit, values
+
+KEY = "sk-test-51"
+PRICE = Price("list", "2026-01-01", 20_000, 0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.waits: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+
+class Set:
+    """A stand-in of a service and an embedder that uses it."""
+
+    def __init__(self, provider: str, **more: Any) -> None:
+        self.service = Service({"openai": openai, "cohere": cohere}[provider])
+        self.clock = Clock()
+        path = {"openai": "/v1", "cohere": ""}[provider]
+        values = {"api_key": SecretStr(KEY), **more}
+        url = f"http://127.0.0.1:{self.service.port}{path}"
+        settings = EmbedSettings(provider=provider, base_url=url, **values)
+        api: Any = {"openai": OpenAi, "cohere": Cohere}[provider](settings)
+        self.embedder = RemoteEmbedder(
+            api, settings, "", lambda *_: PRICE, wait=self.clock.wait, clock=self.clock
+        )
+
+    def close(self) -> None:
+        self.embedder.close()
+        self.service.close()
+
+
+@pytest.fixture
+def made() -> Iterator[Any]:
+    sets: list[Set] = []
+
+    def make(provider: str, **more: Any) -> Set:
+        sets.append(Set(provider, **more))
+        return sets[-1]
+
+    yield make
+    for one in sets:
+        one.close()
+
+
+TEXTS = [f"text number {n}" for n in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("provider", "settings", "model", "dimensions", "requests"),
+    [
+        ("openai", {}, "openai/text-embedding-3-small:1536", 1536, 1),
+        ("openai", {"dimensions": 384}, "openai/text-embedding-3-small:384", 384, 1),
+        ("cohere", {}, "cohere/embed-v4.0:1536", 1536, 3),
+        ("cohere", {"dimensions": 256}, "cohere/embed-v4.0:256", 256, 3),
+    ],
+)
+def test_vectors_of_unit_length_in_order_and_what_they_cost(
+    made: Any, provider: str, settings: Any, model: str, dimensions: int, requests: int
+) -> None:
+    world = made(provider, **settings)
+    embedder = world.embedder
+    assert (embedder.model, embedder.dimensions) == (model, dimensions)
+    assert embedder.embed(TEXTS) == [unit(text, dimensions) for text in TEXTS]
+    assert embedder.embed([]) == []
+    assert len(world.service.requests) == requests
+    assert embedder.usage() == {
+        "requests": requests, "failures": 0, "texts": 200, "tokens": 600,
+        "cost_pico_usd": 600 * 20_000, "unpriced_tokens": 0,
+    }  # fmt: skip
+    named = {"openai": "dimensions", "cohere": "output_dimension"}[provider]
+    assert all(body.get(named) == settings.get("dimensions") for body in world.service.requests)
+    assert world.service.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+def test_whitespace_counts_once_and_a_query_is_told_from_a_document(made: Any) -> None:
+    world = made("cohere")
+    embedder = world.embedder
+    assert embedder.embed(["a \n\t b"]) == embedder.embed(["a b"]) == [unit("a b", 1536)]
+    assert embedder.embed_query("a  b") == unit("? a b", 1536)
+
+
+def test_requests_keep_within_the_limits_of_texts_and_tokens(made: Any) -> None:
+    world = made("openai")
+    texts = [f"{n}" for n in range(2_049)]
+    assert world.embedder.embed(texts) == [unit(text, 1536) for text in texts]
+    assert sorted(len(body["input"]) for body in world.service.requests) == [1, 2_048]
+    world.service.requests.clear()
+    long = [f"{n} " + "word " * 7_900 for n in range(80)]
+    world.embedder.embed(long)
+    count = counter("cl100k_base")
+    sums = [sum(map(count, body["input"])) for body in world.service.requests]
+    assert len(sums) == 3
+    assert max(sums) <= openai_api.MOST_TOKENS
+
+
+@given(st.text(max_size=300), st.integers(1, 60))
+def test_a_text_is_cut_to_its_first_tokens(text: str, tokens: int) -> None:
+    count = counter("cl100k_base")
+    found = cut(text, tokens, count)
+    assert text.startswith(found)
+    assert count(found) <= tokens
+    assert found == text or count(text) > tokens
+    assert cut(text, tokens, count) == found
+
+
+def test_a_long_text_is_cut_before_it_is_sent(made: Any) -> None:
+    world = made("openai")
+    world.embedder.embed(["é " * 20_000])
+    (body,) = world.service.requests
+    assert 8_000 < counter("cl100k_base")(body["input"][0]) <= 8_191
+
+
+RATE = (429, {"Retry-After": "2"}, {"error": {"message": "Rate limit reached", "type": "tokens"}})
+DOWN = (500, {}, {"error": {"message": "The server had an error", "type": "server_error"}})
+
+
+@pytest.mark.parametrize("provider", ["openai", "cohere"])
+def test_what_passes_is_tried_again_with_pauses(made: Any, provider: str) -> None:
+    world = made(provider)
+    world.service.failures = [RATE, DOWN]
+    assert world.embedder.embed(["a"]) == [unit("a", 1536)]
+    first, second = world.clock.waits
+    assert first == 2.0
+    assert 0.8 <= second <= 1.2
+    assert world.embedder.usage()["failures"] == 2
+
+
+def test_retries_are_bounded_and_then_it_is_held_off(made: Any) -> None:
+    world = made("openai")
+    world.service.failures = [DOWN] * 10
+    with pytest.raises(Unavailable) as caught:
+        world.embedder.embed(["a secret text"])
+    assert (caught.value.what, caught.value.code) == ("embedder", "http_500")
+    assert "secret" not in str(caught.value)
+    assert len(world.service.requests) == 3
+    with pytest.raises(Unavailable):
+        world.embedder.embed(["a"])
+    assert len(world.service.requests) == 3
+    world.service.failures = []
+    world.clock.now += 10
+    assert world.embedder.embed(["a"]) == [unit("a", 1536)]
+
+
+def test_a_long_pause_is_not_waited_for_but_kept(made: Any) -> None:
+    world = made("openai")
+    world.service.failures = [(429, {"Retry-After": "60"}, {})]
+    with pytest.raises(Unavailable) as caught:
+        world.embedder.embed(["a"])
+    assert caught.value.code == "rate_limited"
+    assert world.clock.waits == []
+    world.clock.now += 59
+    with pytest.raises(Unavailable):
+        world.embedder.embed(["a"])
+    assert len(world.service.requests) == 1
+    world.clock.now += 2
+    assert world.embedder.embed(["a"])
+
+
+def test_a_refused_text_goes_without_and_the_others_do_not(made: Any) -> None:
+    world = made("cohere")
+    world.service.refuses = lambda texts: "text number 77" in texts
+    with pytest.raises(Incomplete) as caught:
+        world.embedder.embed(TEXTS)
+    found = caught.value.vectors
+    assert [n for n, vector in enumerate(found) if vector is None] == [77]
+    assert all(v == unit(t, 1536) for v, t in zip(found, TEXTS, strict=True) if v is not None)
+    with pytest.raises(Unavailable) as alone:
+        world.embedder.embed(["text number 77"])
+    assert not isinstance(alone.value, Incomplete)
+    assert "77" not in str(alone.value)
+
+
+def test_a_service_that_refuses_everything_is_not_asked_for_ever(made: Any) -> None:
+    world = made("openai")
+    world.service.refuses = lambda _: True
+    with pytest.raises(Unavailable):
+        world.embedder.embed([f"{n}" for n in range(2_000)])
+    assert len(world.service.requests) <= 2 * SPLITS + 4
+
+
+def test_some_requests_fail_and_the_answers_of_the_others_count(made: Any) -> None:
+    world = made("cohere", retries=0)
+    answered = threading.Semaphore(0)
+
+    def last_one_down(path: str, headers: dict[str, str], body: Any) -> Any:
+        if TEXTS[-1] not in body["texts"]:
+            answered.release()
+            return cohere(path, headers, body)
+        assert answered.acquire(timeout=20)
+        assert answered.acquire(timeout=20)
+        return DOWN
+
+    world.service.api = last_one_down
+    with pytest.raises(Incomplete) as caught:
+        world.embedder.embed(TEXTS)
+    found = caught.value.vectors
+    assert found == [unit(text, 1536) for text in TEXTS[:192]] + [None] * 8
+
+
+def test_a_service_that_hangs_times_out(made: Any) -> None:
+    world = made("openai", retries=0, timeout_seconds=0.2)
+    world.service.hang.clear()
+    with pytest.raises(Unavailable) as caught:
+        world.embedder.embed(["a"])
+    assert caught.value.code == "timeout"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {}, {"data": []}, {"data": [{"index": 0, "embedding": "%%"}]},
+        {"data": [{"index": 0, "embedding": [1.0, 2.0]}]},
+        {"data": [{"index": 1, "embedding": [1.0] * 1536}]},
+        {"data": [{"index": 0, "embedding": [0.0] * 1536}]},
+        {"data": [{"index": 0, "embedding": "AAA="}]},
+    ],
+)  # fmt: skip
+def test_an_answer_that_makes_no_sense_is_no_answer(made: Any, content: Any) -> None:
+    world = made("openai", retries=0)
+    world.service.failures = [(200, {}, content)]
+    with pytest.raises(Unavailable) as caught:
+        world.embedder.embed(["a"])
+    assert caught.value.code == "malformed_answer"
+
+
+def test_numbers_do_where_base64_is_not_known(made: Any) -> None:
+    world = made("openai")
+    data = [{"index": 0, "embedding": values("a", 1536)}]
+    world.service.failures = [(200, {}, {"data": data})]
+    assert world.embedder.embed(["a"]) == [unit("a", 1536)]
+
+
+def test_a_wrong_key_is_the_users_to_put_right_at_the_start_only(made: Any) -> None:
+    world = made("openai", api_key=SecretStr("sk-other"))
+    with pytest.raises(UserError, match="refuses the key") as told:
+        world.embedder.check()
+    assert "sk-" not in str(told.value)
+    world.clock.now += 600
+    with pytest.raises(Unavailable) as caught:
+        world.embedder.embed(["a"])
+    assert caught.value.code == "unauthenticated"
+    assert len(world.service.requests) == 2
+    other = made("openai")
+    other.service.failures = [DOWN] * 3
+    with pytest.raises(Unavailable):
+        other.embedder.check()
+    fine = made("openai")
+    fine.embedder.check()
+
+
+def test_without_a_price_tokens_are_counted_as_unpriced() -> None:
+    service = Service(openai)
+    url = f"http://127.0.0.1:{service.port}/v1"
+    settings = EmbedSettings(provider="openai", base_url=url, api_key=SecretStr(KEY))
+
+    def down(*_: str) -> Price | None:
+        raise Unavailable("registry", "down")
+
+    embedder: Any = open_embedder(settings, down)
+    try:
+        embedder.embed(["two words"])
+        usage = embedder.usage()
+        assert (usage["tokens"], usage["unpriced_tokens"], usage["cost_pico_usd"]) == (2, 2, 0)
+    finally:
+        embedder.close()
+        service.close()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"provider": "openai"},
+        {"provider": "openai", "api_key": SecretStr("k"), "model": "my-deployment"},
+        {"provider": "openai", "api_key": SecretStr("k"), "dimensions": 5_000},
+        {"provider": "cohere", "api_key": SecretStr("k"), "model": "embed-english-v3.0",
+         "dimensions": 256},
+        {"provider": "sentence-transformers"},
+        {"projection": Path("/nowhere")},
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_work_are_refused(values: Any) -> None:
+    with pytest.raises(UserError):
+        open_embedder(EmbedSettings(**values))
+
+
+def test_settings_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ValidationError):
+        EmbedSettings(dimensions=100)
+    with pytest.raises(ValidationError):
+        EmbedSettings(provider="openai", dimensions=100, projection=Path("p"))
+    with pytest.raises(ValidationError):
+        EmbedSettings(provider="openai", base_url="https://user:password@example.com/v1")
+
+
+class FakeTransformer:
+    """The part of ``sentence_transformers.SentenceTransformer`` that is used, with its names and
+    types (5.x); torch is not installed where these tests run."""
+
+    def __init__(self, name: str, *, revision: str | None = None, truncate_dim: int | None = None):
+        if name == "missing":
+            raise OSError("not a local folder and is not a valid model identifier: missing")
+        self.given = (name, revision)
+        self.truncate_dim = truncate_dim
+        self.encoded: list[list[str]] = []
+
+    def get_sentence_embedding_dimension(self) -> int | None:
+        return self.truncate_dim or 384
+
+    def encode(
+        self,
+        sentences: list[str],
+        *,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        convert_to_numpy: bool = True,
+        normalize_embeddings: bool = False,
+    ) -> Any:
+        assert convert_to_numpy
+        assert not show_progress_bar
+        self.encoded.append(sentences)
+        size = self.get_sentence_embedding_dimension() or 0
+        return np.array([values(text, 384)[:size] for text in sentences], np.float32)
+
+
+LIBRARY = types.SimpleNamespace(SentenceTransformer=FakeTransformer)
+
+
+@pytest.mark.parametrize("dimensions", [None, 64])
+def test_sentence_transformers_behind_a_double(dimensions: int | None) -> None:
+    settings = EmbedSettings(
+        provider="sentence-transformers", model="some/model@abc", dimensions=dimensions
+    )
+    embedder = TransformersEmbedder(settings, LIBRARY)
+    size = dimensions or 384
+    assert embedder.model == f"sentence-transformers/some/model@abc:{size}"
+    found = [np.frombuffer(v, "<f4") for v in embedder.embed(["a \n b", "c"])]
+    assert embedder._model.encoded == [["a b", "c"]]
+    assert embedder._model.given == ("some/model", "abc")
+    for vector, text in zip(found, ["a b", "c"], strict=True):
+        expected = np.array(values(text, 384)[:size])
+        assert vector.shape == (size,)
+        assert np.allclose(vector, expected / np.linalg.norm(expected), atol=1e-6)
+    assert embedder.embed([]) == []
+    with pytest.raises(UserError, match="cannot load"):
+        TransformersEmbedder(
+            EmbedSettings(provider="sentence-transformers", model="missing"), LIBRARY
+        )
+
+
+def sample(count: int, width: int, rank: int) -> Any:
+    """Unit vectors near a space of few dimensions."""
+    dice = np.random.default_rng(7)
+    vectors = dice.standard_normal((count, rank)) @ dice.standard_normal((rank, width))
+    vectors += 0.01 * dice.standard_normal((count, width))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("<f4")
+
+
+class Fixed:
+    model = "fixed:32"
+    dimensions = 32
+
+    def __init__(self, vectors: Any) -> None:
+        self._vectors = vectors
+
+    def embed(self, texts: Sequence[str], /) -> list[bytes]:
+        return [self._vectors[int(text)].tobytes() for text in texts]
+
+
+def test_a_projection_keeps_who_is_near_and_names_its_fit(tmp_path: Path) -> None:
+    vectors = sample(500, 32, 6)
+    fitted = Projection.fit(Fixed.model, vectors[:400], 8)
+    assert fitted.kept > 0.99
+    fitted.save(tmp_path / "p.safetensors")
+    loaded = Projection.load(tmp_path / "p.safetensors")
+    assert loaded.version == fitted.version
+    embedder = Projected(Fixed(vectors), loaded)
+    assert (embedder.model, embedder.dimensions) == (f"fixed:32+pca8@{fitted.version}", 8)
+    short = np.array([np.frombuffer(v, "<f4") for v in embedder.embed([*map(str, range(500))])])
+    assert np.allclose(np.linalg.norm(short, axis=1), 1, atol=1e-6)
+    full = vectors - vectors[:400].mean(axis=0)
+    full = full / np.linalg.norm(full, axis=1, keepdims=True)
+    near, before = (short[400:] @ short[:400].T), (full[400:] @ full[:400].T)
+    assert np.abs(near - before).max() < 0.05
+    other = Projection.fit(Fixed.model, vectors[:399], 8)
+    assert other.version != fitted.version
+    with pytest.raises(UserError, match="fitted on vectors of"):
+        Projected(Fixed(vectors), Projection.fit("other:32", vectors, 8))
+
+
+@pytest.mark.parametrize(("count", "dimensions"), [(15, 8), (100, 32), (100, 0)])
+def test_a_projection_needs_a_sample_and_fewer_dimensions(count: int, dimensions: int) -> None:
+    with pytest.raises(UserError):
+        Projection.fit("m", sample(count, 32, 6), dimensions)
+
+
+def test_a_file_that_is_no_projection_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p"
+    path.write_bytes(b"nothing")
+    for given_path in (path, tmp_path / "none"):
+        with pytest.raises(UserError):
+            Projection.load(given_path)
+
+
+def test_what_is_incomplete_stays_so_when_shortened() -> None:
+    vectors = sample(100, 32, 6)
+
+    class Half(Fixed):
+        def embed(self, texts: Sequence[str], /) -> list[bytes]:
+            raise Incomplete("embedder", "timeout", [None, vectors[1].tobytes()])
+
+    projection = Projection.fit(Fixed.model, vectors, 8)
+    with pytest.raises(Incomplete) as caught:
+        Projected(Half(vectors), projection).embed(["0", "1"])
+    assert caught.value.vectors == [None, projection.apply(vectors[1].tobytes())]
