@@ -33,6 +33,8 @@ FETCH = 500
 POLL = 0.05
 PATIENCE = 0.5
 """Longest wait, in seconds, for a partition that has more, before others go on without it."""
+COMMIT_PATIENCE = 30.0
+"""Seconds after which a commit that was not answered is no longer waited for."""
 BUFFERED = 64 << 20
 """Bytes of records that wait to be taken, over all partitions."""
 
@@ -86,7 +88,7 @@ class KafkaLog:
         self._era = 0
         self._starved: float | None = None
         self._waiting = False
-        self._again = self._asked = 0.0
+        self._again = self._asked = self._committing = 0.0
         self._polled = time.monotonic()
         self._consumer: Consumer | None = None
         self._closed = threading.Event()
@@ -187,10 +189,14 @@ class KafkaLog:
     def commit(self, places: Mapping[Partition, Place]) -> None:
         with self._lock:
             self._sealed = places
+            now = time.monotonic()
+            if now < self._committing:
+                return  # One at a time: they would pile up while the coordinator is away.
             todo = self._uncommitted()
             if todo:
                 try:
                     self._members().commit(offsets=todo, asynchronous=True)
+                    self._committing = now + COMMIT_PATIENCE
                 except KafkaException as error:
                     self._watch.commit_failed(error.args[0])
 
@@ -279,13 +285,17 @@ class KafkaLog:
 
     def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition] | None) -> None:
         with self._lock:
+            self._committing = 0.0
+            failed = error
             for one in offsets or ():
-                failed = error or one.error
-                if failed is not None:
-                    self._watch.commit_failed(failed)
-                elif (partition := self._names.to_partition(one)) in self._buffers:
+                failed = failed or one.error
+                partition = self._names.to_partition(one)
+                if error is None and one.error is None and partition in self._buffers:
                     self._committed[partition] = one.offset
-                    self._watch.works()
+            if failed is not None:
+                self._watch.commit_failed(failed)
+            else:
+                self._watch.works()
 
     def _keep(self) -> None:
         """Polls while nobody else does."""

@@ -8,6 +8,7 @@ from flows.control import Control
 from flows.kafka.buffer import Place
 from flows.kafka.log import KafkaLog, Span
 from flows.source import Reading, Settle, SourcePart
+from schemas.failures import UserError
 from sinks.kafka.settings import KafkaSettings
 
 __all__ = ["Span", "kafka_source"]
@@ -26,6 +27,11 @@ def kafka_source(
 
     Raises UserError (topics missing, sign-in refused, properties) and Unavailable.
     """
+    if settings.instance_id is not None and settings.protocol != "classic":
+        raise UserError(
+            'kafka.instance_id needs kafka.protocol = "classic": with the protocol consumer, the '
+            "successor of a static member that was killed is refused until its session ends."
+        )
     log = KafkaLog(
         settings,
         span or Span(),

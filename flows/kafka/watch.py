@@ -29,6 +29,8 @@ _DENIED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUT
 _FOR_GOOD = {
     KafkaError.FENCED_INSTANCE_ID: "Another process has joined the group under the same "
     "kafka.instance_id: give each member one of its own.",
+    KafkaError.UNRELEASED_INSTANCE_ID: "Another process is in the group under the same "
+    "kafka.instance_id: give each member one of its own.",
     KafkaError.UNSUPPORTED_VERSION: "The brokers do not know the group protocol consumer: set "
     'kafka.protocol = "classic".',
     KafkaError.INCONSISTENT_GROUP_PROTOCOL: "The members of the group do not use the same "
@@ -56,6 +58,9 @@ class Watch:
         code = error.code()
         if code in _FOR_GOOD:
             self._control.fail(UserError(_FOR_GOOD[code]))
+        elif code == KafkaError._FATAL and self._settings.instance_id is not None:
+            # The client does not say which; for a static member it is this one.
+            self._control.fail(UserError(_FOR_GOOD[KafkaError.FENCED_INSTANCE_ID]))
         elif error.fatal() or code == KafkaError._FATAL:
             self._control.fail(Unavailable(WHAT, f"fatal_{code_of(error)}"))
         elif code in _PASSING:

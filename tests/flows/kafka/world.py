@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 from confluent_kafka import Producer
@@ -24,8 +24,10 @@ DEADLINE = 60.0
 T = TypeVar("T")
 
 
-def make_topics(settings: KafkaSettings, config: Mapping[str, str] | None = None) -> None:
-    specs = [TopicSpec(name, count, config or {}) for name, count in PARTITIONS.items()]
+def make_topics(settings: KafkaSettings) -> None:
+    """The input topics with few partitions. Records of 1970 stay in them."""
+    config = {"retention.ms": "-1"}
+    specs = [TopicSpec(name, count, config) for name, count in PARTITIONS.items()]
     create_topics(settings, 1, specs)
 
 
