@@ -106,7 +106,7 @@ def opened(
         screen = build_pii(settings, keys).screen_identifier
         made = services(settings, screen, deferred=True)
         try:
-            check_embedder(made.embedder)
+            check_embedder(settings, made.embedder)
             yield Enricher(
                 stores,
                 embed_stage(settings, made, stores.vectors),

@@ -71,7 +71,7 @@ def build_pipeline(
         ExtractStage(version(DISTRIBUTION)),
     )
     warm_up(validate, text, pii, *([embed] if settings.embed.is_here else []))
-    check_embedder(opened.embedder)
+    check_embedder(settings, opened.embedder)
 
     def hit_rates() -> dict[str, float]:
         asked = embed.cached + embed.encoded

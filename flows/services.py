@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from flows.settings import Settings
+from schemas.failures import UserError
 from schemas.ports import Cache, Directory, Embedder, Joins, Price, Registry, Unavailable
 
 if TYPE_CHECKING:
     from stages.embed import EmbedStage
+    from stages.embed.projection import Projection
     from stages.lookup import LookupStage
+
+SAMPLE_BATCH = 256
+"""Texts of a sample that are embedded in one call."""
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -76,13 +81,52 @@ def prices_of(registry: Registry) -> Callable[[str, str], Price | None]:
     return price
 
 
-def check_embedder(embedder: Any) -> None:
-    """Raises UserError where a service refuses what the settings say (a key, a model). One that
-    does not answer now is no error: events go on without a vector meanwhile."""
+def check_embedder(settings: Settings, embedder: Any) -> None:
+    """Raises UserError where the vector store is made for vectors of another length, and where a
+    service refuses what the settings say (a key, a model). One that does not answer now is no
+    error: events go on without a vector meanwhile."""
+    if embedder is None:
+        return
+    store = settings.backends.vector
+    key = "stores.vector.dimensions" if store == "sqlite" else f"{store}.dimensions"
+    holder = settings.stores.vector if store == "sqlite" else getattr(settings, store)
+    if holder.dimensions != embedder.dimensions:
+        raise UserError(
+            f"{key} is {holder.dimensions}, and {embedder.model} makes vectors of "
+            f"{embedder.dimensions}: set {key} = {embedder.dimensions} for a new store, or shorten "
+            "the vectors with embed.dimensions or embed.projection."
+        )
     check: Callable[[], None] | None = getattr(embedder, "check", None)
     if check is not None:
         with suppress(Unavailable):
             check()
+
+
+def fit_projection(settings: Settings, texts: Sequence[str], dimensions: int) -> Projection:
+    """A projection fitted on the vectors that the configured model makes of these texts.
+
+    Raises UserError and Unavailable.
+    """
+    import numpy as np
+
+    from stages.embed import open_embedder
+    from stages.embed.projection import Projection
+
+    distinct = list(dict.fromkeys(text for line in texts if (text := " ".join(line.split()))))
+    whole = settings.embed.model_copy(update={"projection": None})
+    embedder = open_embedder(whole)
+    try:
+        vectors = [
+            vector
+            for start in range(0, len(distinct), SAMPLE_BATCH)
+            for vector in embedder.embed(distinct[start : start + SAMPLE_BATCH])
+        ]
+    finally:
+        close: Callable[[], None] | None = getattr(embedder, "close", None)
+        if close is not None:
+            close()
+    matrix = np.frombuffer(b"".join(vectors), "<f4").reshape(len(vectors), embedder.dimensions)
+    return Projection.fit(embedder.model, matrix, dimensions)
 
 
 def usage_of(embedder: Any) -> dict[str, int]:

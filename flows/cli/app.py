@@ -51,6 +51,7 @@ def _register() -> None:
     from flows.cli.config import app as config_app
     from flows.cli.dlq import app as dlq_app
     from flows.cli.dlq import reconcile
+    from flows.cli.embed import app as embed_app
     from flows.cli.enrich import enrich
     from flows.cli.graph import app as graph_app
     from flows.cli.log import app as log_app
@@ -73,6 +74,7 @@ def _register() -> None:
     app.add_typer(dlq_app, name="dlq")
     app.command()(reconcile)
     app.command()(enrich)
+    app.add_typer(embed_app, name="embed")
     app.command()(prove)
     app.add_typer(stores_app, name="stores")
     app.add_typer(topics_app, name="topics")
