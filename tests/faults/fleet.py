@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from deploy.local.server import Server
 from flows.keys import VARIABLE
 from flows.settings import Settings
 from schemas.log import LogRecord
-from tests.faults.harness import KEY, Bench, Worker
+from tests.faults.harness import COMMAND, KEY, Bench, Worker
 from tests.servers.plugin import Run
 from tests.servers.proxy import Proxy
 
@@ -130,6 +130,13 @@ class FleetBench(Bench):
     ) -> Worker:
         return super().start(command, env={**self._environment, **(env or {})}, **popen)
 
+    def member(self, number: int) -> Worker:
+        """One of several workers, with a data folder of its own."""
+        name = self.folder / f"member-{number}-{secrets.token_hex(2)}"
+        data = str(self.folder / f"data-{number}")
+        given = [*COMMAND, "run", "--follow", "--config", str(self.config), "--data", data]
+        return Worker(given, self, name, self._environment, {})
+
     def settings(self) -> Settings:
         with self.signed_in():
             return super().settings()
@@ -150,8 +157,11 @@ class FleetBench(Bench):
 
     def prepare(self) -> None:
         """Topics and stores are made."""
-        self.command("topics", "create", "--replication", "1")
-        self.command("stores", "init")
+        for words in (("topics", "create", "--replication", "1"), ("stores", "init")):
+            name = self.folder / words[0]
+            command = [*COMMAND, *words, "--config", str(self.config)]
+            with Worker(command, self, name, self._environment, {}) as process:
+                process.wait(0)
 
     def produce(self, records: Sequence[LogRecord]) -> None:
         """Sends records to the partitions and with the log times that they have; they get the
@@ -194,6 +204,3 @@ def fleet(run: Run) -> Iterator[Fleet]:
 
 def _port(server: Server) -> int:
     return next(iter(server.ports.values()))
-
-
-Fault = Callable[[Fleet], None]
