@@ -3,6 +3,7 @@ seen, a file of variables, for its owner only, for what may not."""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ from deploy.local.server import Server
 TOML = "servers.toml"
 ENVIRONMENT = "servers.env"
 _PREFIX = "MEMORY_GRAPH_"
+KEY = f"{_PREFIX}KEY"
 _HEADER = """\
 # Written by deploy.local; `start` writes it anew. Secrets are in {environment}, beside it:
 #   set -a; . {folder}/{environment}; set +a
@@ -58,10 +60,13 @@ SECRETS: dict[str, Callable[[Any], dict[str, str]]] = {
 def write(
     folder: Path, servers: Iterable[Server], more: Mapping[str, Mapping[str, object]]
 ) -> Path:
-    """Writes both files, the TOML with the sections ``more`` merged in; returns the TOML's path."""
+    """Writes both files, the TOML with the sections ``more`` merged in; returns the TOML's path.
+
+    The key that seals dead letters is made once: a worker on Kafka keeps none of its own.
+    """
     addresses = {server.record.kind: server.address for server in servers}
     sections: dict[str, dict[str, object]] = {"worker": {"data": "worker"}, "backends": {}}
-    variables: dict[str, str] = {}
+    variables = {"KEY": _key(folder) or base64.b64encode(os.urandom(32)).decode()}
     for kind, address in addresses.items():
         name, roles = BACKENDS.get(kind, ("", ()))
         sections["backends"] |= dict.fromkeys(roles, name)
@@ -76,6 +81,14 @@ def write(
     lines = [f"{_PREFIX}{name}={shlex.quote(value)}\n" for name, value in variables.items()]
     _write_private(folder / ENVIRONMENT, "".join(lines))
     return path
+
+
+def _key(folder: Path) -> str:
+    """The key that was made before."""
+    path = folder / ENVIRONMENT
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = [value for name, _, value in (line.partition("=") for line in lines) if name == KEY]
+    return "".join(shlex.split(found[0])) if found else ""
 
 
 def _section(name: str, values: Mapping[str, object]) -> str:

@@ -13,7 +13,7 @@ graph() { "$BIN/memory-graph" "$@" --config "$SERVERS/servers.toml"; }
 say() { printf '\n%s\n\n' "$1"; }
 
 say "1. Topics in Kafka; constraints, indexes, buckets and templates in the stores"
-graph topics create
+graph topics create --replication 1
 graph stores init
 if [ ! -e "$SERVERS/produced" ]; then
   say "2. The sample's events go to Kafka"

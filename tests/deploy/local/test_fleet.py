@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import socket
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from deploy.local.kinds import KINDS
 from deploy.local.ports import HOST, is_free
 from deploy.local.process import is_alive
 from deploy.local.server import Server
+from flows.keys import VARIABLE
 from flows.settings import load_settings
 
 ROOT = Path(__file__).parents[3]
@@ -135,6 +138,7 @@ def test_the_worker_takes_the_settings_and_the_secrets(
     for line in variables.read_text().splitlines():
         name, _, value = line.partition("=")
         monkeypatch.setenv(name, value)
+    assert len(base64.b64decode(os.environ[VARIABLE], validate=True)) == 32
     found = load_settings(toml)
     embedded = {role for role, name in found.backends if name in ("sqlite", "files")}
     assert embedded == set()
