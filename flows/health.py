@@ -11,21 +11,26 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from flows.breaker import Circuit
 from flows.control import Control
-from flows.httpserver import Answer, Page, json_answer
+from flows.httpserver import Answer, Page, Pages, json_answer
+from flows.settings import Settings
 from flows.stats import RunSummary
 from schemas.failures import UserError
 from schemas.ports import Damaged, Unavailable
 
 FILE = "worker.json"
+PORT = 9090
 STUCK_SECONDS = 60.0
 """Longer than all that may happen between two stages: a barrier that waits for retries."""
+
+_log = structlog.get_logger("health")
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -34,7 +39,8 @@ class Health(msgspec.Struct, frozen=True):
     ``status``: ``starting``, ``ok``, ``stopping``, ``failed`` (with the ``code`` of why) or
     ``stuck``. ``assigned``: partitions this worker reads. ``blocking``: what reading waits for;
     ``troubles``: all that does not work; ``circuits``: the state of each store's breaker.
-    ``alerts``: ``rejected_share``, ``stopped_reading``, ``store_down``, ``crash_loop``.
+    ``alerts``: ``rejected_share``, ``stopped_reading``, ``store_down``, ``crash_loop``. ``port``:
+    where it is served. ``members``: of a supervised group, each by its number.
     """
 
     pid: int
@@ -52,6 +58,8 @@ class Health(msgspec.Struct, frozen=True):
     blocking: dict[str, str] = {}
     circuits: dict[str, Circuit] = {}
     alerts: list[str] = []
+    port: int | None = None
+    members: dict[str, Health] = {}
 
     @property
     def alive(self) -> bool:
@@ -59,7 +67,13 @@ class Health(msgspec.Struct, frozen=True):
         return self.status not in ("failed", "stuck")
 
 
-def assess(control: Control, summary: RunSummary, *, limit: float = STUCK_SECONDS) -> Health:
+def assess(
+    control: Control,
+    summary: RunSummary,
+    *,
+    limit: float = STUCK_SECONDS,
+    port: int | None = None,
+) -> Health:
     """The health of a worker now. Without a beat of its main loop for ``limit`` seconds it is
     stuck."""
     silent = control.silent
@@ -89,6 +103,7 @@ def assess(control: Control, summary: RunSummary, *, limit: float = STUCK_SECOND
         blocking=blocking,
         circuits=control.circuits,
         alerts=_alerts(control, summary),
+        port=port,
     )
 
 
@@ -104,6 +119,23 @@ def health_pages(health: Callable[[], Health], metrics: Page) -> dict[str, Page]
         return json_answer(200 if now.ready else 503, now)
 
     return {"/health": alive, "/ready": ready, "/metrics": metrics}
+
+
+def serve_pages(settings: Settings, pages: Mapping[str, Page]) -> Pages | None:
+    """Serves them where the settings say; by default on :data:`PORT` with the log in Kafka, and
+    else not at all. A default port that is taken is left to whoever has it. Raises UserError."""
+    section, chosen = settings.metrics, settings.metrics.port
+    if chosen is None and settings.backends.log != "kafka":
+        return None
+    try:
+        server = Pages(section.host, PORT if chosen is None else chosen, pages)
+    except UserError:
+        if chosen is not None:
+            raise
+        _log.warning("metrics_port_taken", host=section.host, port=PORT)
+        return None
+    _log.info("metrics", host=section.host, port=server.port)
+    return server
 
 
 def write_health(data: Path, health: Health) -> None:

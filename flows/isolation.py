@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, Protocol, TypeVar
@@ -176,7 +176,7 @@ class Guard(Generic[In, Out]):
 class Screen:
     """Takes out the events that are known to kill the process, before the first stage."""
 
-    def __init__(self, isolated: dict[tuple[str, int, int], str]) -> None:
+    def __init__(self, isolated: Mapping[tuple[str, int, int], str]) -> None:
         self._isolated = isolated
 
     def __call__(self, chunk: Chunk[LogRecord]) -> tuple[Chunk[LogRecord], tuple[Rejected, ...]]:

@@ -6,12 +6,15 @@ what is in a stage now, the second what earlier deaths have shown.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -22,6 +25,10 @@ DEATHS = 2
 """Deaths in one range of offsets before it is read one event at a time, and at one event in that
 mode before the event is isolated."""
 MAX_SUSPECTS = 16
+
+Page = mmap.mmap | bytes | bytearray
+K = TypeVar("K")
+V = TypeVar("V")
 
 _MARK = struct.Struct("<BBBBiqq")
 _IDLE, _WORKING, _HUNG = 0, 1, 2
@@ -44,33 +51,54 @@ class Suspect(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """Marks of one worker; :meth:`open` first draws the conclusions from how the last one ended."""
+    """Marks of one worker; :meth:`learn` draws the conclusions from how the last one ended.
 
-    def __init__(self, path: Path, stages: tuple[str, ...]) -> None:
+    ``shared``: the :class:`SharedSuspects` of a supervised group. The supervisor draws the
+    conclusions there, as soon as a member has died and before another one takes its partitions;
+    this journal follows them while it runs.
+    """
+
+    def __init__(self, path: Path, stages: tuple[str, ...], shared: Path | None = None) -> None:
         self._stages = stages
+        self._shared = None if shared is None else SharedSuspects(shared)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             os.ftruncate(descriptor, 2 * PAGE)
             self._map = mmap.mmap(descriptor, 2 * PAGE)
         finally:
             os.close(descriptor)
-        self.suspects = self._load()
+        self._suspects = load_suspects(self._map)
+
+    @property
+    def suspects(self) -> list[Suspect]:
+        """What is suspected now."""
+        return self._suspects if self._shared is None else self._shared.current()
 
     def learn(self, committed: Mapping[Partition, int]) -> None:
         """Counts the death that the mark shows, if it shows one, and forgets what is committed."""
+        if self._shared is not None:
+            self.idle()
+            return
         kept = [
             s for s in self.suspects if s.last >= committed.get(Partition(s.topic, s.partition), 0)
         ]
-        mark = self._mark()
+        mark = read_mark(self._map, self._stages)
         self.idle()
         if mark is not None:
             kept = _count_death(kept, *mark)
-        self.suspects = kept[-MAX_SUSPECTS:]
-        self._save()
+        self._suspects = save_suspects(self._map, kept[-MAX_SUSPECTS:])
 
     @property
-    def careful(self) -> dict[Partition, tuple[tuple[int, int], ...]]:
+    def careful(self) -> Mapping[Partition, tuple[tuple[int, int], ...]]:
         """Ranges to be read one event at a time."""
+        return self._careful() if self._shared is None else Followed(self._careful)
+
+    @property
+    def isolated(self) -> Mapping[tuple[str, int, int], str]:
+        """(topic, partition, offset) of events that kill the process, with the stage of death."""
+        return self._isolated() if self._shared is None else Followed(self._isolated)
+
+    def _careful(self) -> dict[Partition, tuple[tuple[int, int], ...]]:
         found: dict[Partition, tuple[tuple[int, int], ...]] = {}
         for s in self.suspects:
             if s.careful or s.isolated:
@@ -78,9 +106,7 @@ class Journal:
                 found[partition] = (*found.get(partition, ()), (s.first, s.last))
         return found
 
-    @property
-    def isolated(self) -> dict[tuple[str, int, int], str]:
-        """(topic, partition, offset) of events that kill the process, with the stage of death."""
+    def _isolated(self) -> dict[tuple[str, int, int], str]:
         return {(s.topic, s.partition, s.first): s.stage for s in self.suspects if s.isolated}
 
     def enter(self, stage: int, partition: Partition, first: int, last: int) -> None:
@@ -103,28 +129,87 @@ class Journal:
         self.idle()
         self._map.close()
 
-    def _mark(self) -> tuple[bool, Suspect] | None:
-        state, stage, length, _, number, first, last = _MARK.unpack_from(self._map, 0)
-        if state not in (_WORKING, _HUNG) or last < first or stage >= len(self._stages):
-            return None
-        topic = bytes(self._map[_MARK.size : _MARK.size + length]).decode(errors="replace")
-        return state == _HUNG, Suspect(topic, number, first, last, stage=self._stages[stage])
 
-    def _load(self) -> list[Suspect]:
-        length, check = struct.unpack_from("<II", self._map, PAGE)
-        data = bytes(self._map[PAGE + 8 : PAGE + 8 + min(length, PAGE - 8)])
-        if not length or zlib.crc32(data) != check:
-            return []
-        return msgspec.json.decode(data, type=list[Suspect])
+class Followed(Mapping[K, V]):
+    """A mapping that is made anew at every look."""
 
-    def _save(self) -> None:
-        data = msgspec.json.encode(self.suspects)
-        while len(data) > PAGE - 8:
-            self.suspects = self.suspects[1:]
-            data = msgspec.json.encode(self.suspects)
-        self._map[PAGE + 8 : PAGE + 8 + len(data)] = data
-        struct.pack_into("<II", self._map, PAGE, len(data), zlib.crc32(data))
-        self._map.flush()
+    def __init__(self, make: Callable[[], Mapping[K, V]]) -> None:
+        self._make = make
+
+    def __getitem__(self, key: K) -> V:
+        return self._make()[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._make())
+
+    def __len__(self) -> int:
+        return len(self._make())
+
+
+class SharedSuspects:
+    """What the deaths of all members of a group have shown. One process writes, many read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: list[Suspect] = []
+        self._looked = 0.0
+
+    def current(self) -> list[Suspect]:
+        """What is known, no older than a second."""
+        now = time.monotonic()
+        if now - self._looked > 1.0:
+            self._looked = now
+            with contextlib.suppress(FileNotFoundError):
+                data = self._path.read_bytes()
+                if len(data) == 2 * PAGE:
+                    self._known = load_suspects(data)
+        return self._known
+
+    def count(self, journal: Path, stages: tuple[str, ...]) -> None:
+        """Counts the death of the member whose journal this is. Raises OSError."""
+        if not journal.exists() or not (data := journal.read_bytes()):
+            return
+        mark = read_mark(data, stages)
+        if mark is None:
+            return
+        self._looked = 0.0
+        page = bytearray(2 * PAGE)
+        self._known = save_suspects(page, _count_death(self.current(), *mark)[-MAX_SUSPECTS:])
+        new = self._path.with_suffix(".new")
+        new.write_bytes(page)
+        new.replace(self._path)
+        journal.write_bytes(bytes(2 * PAGE))
+
+
+def read_mark(page: Page, stages: tuple[str, ...]) -> tuple[bool, Suspect] | None:
+    """What was in a stage: (has it used up its time, where)."""
+    state, stage, length, _, number, first, last = _MARK.unpack_from(page, 0)
+    if state not in (_WORKING, _HUNG) or last < first or stage >= len(stages):
+        return None
+    topic = bytes(page[_MARK.size : _MARK.size + length]).decode(errors="replace")
+    return state == _HUNG, Suspect(topic, number, first, last, stage=stages[stage])
+
+
+def load_suspects(page: Page) -> list[Suspect]:
+    """What the second page says; nothing where it was torn."""
+    length, check = struct.unpack_from("<II", page, PAGE)
+    data = bytes(page[PAGE + 8 : PAGE + 8 + min(length, PAGE - 8)])
+    if not length or zlib.crc32(data) != check:
+        return []
+    return msgspec.json.decode(data, type=list[Suspect])
+
+
+def save_suspects(page: mmap.mmap | bytearray, suspects: list[Suspect]) -> list[Suspect]:
+    """Writes the second page; answers those for which there was room, the latest."""
+    data = msgspec.json.encode(suspects)
+    while len(data) > PAGE - 8:
+        suspects = suspects[1:]
+        data = msgspec.json.encode(suspects)
+    page[PAGE + 8 : PAGE + 8 + len(data)] = data
+    struct.pack_into("<II", page, PAGE, len(data), zlib.crc32(data))
+    if isinstance(page, mmap.mmap):
+        page.flush()
+    return suspects
 
 
 def _count_death(suspects: list[Suspect], hung: bool, at: Suspect) -> list[Suspect]:

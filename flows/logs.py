@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import structlog
+from structlog.typing import EventDict
 
 
-def configure(level: int = logging.INFO) -> None:
-    """One line an entry: aligned and coloured on a terminal, JSON elsewhere."""
+def configure(level: int = logging.INFO, worker: int | None = None) -> None:
+    """One line an entry: aligned and coloured on a terminal, JSON elsewhere. ``worker``: the number
+    of a member, on each of its lines."""
+
+    def name_worker(_logger: Any, _method: str, entry: EventDict) -> EventDict:
+        if worker is not None:
+            entry["worker"] = worker
+        return entry
+
     terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
@@ -17,6 +26,7 @@ def configure(level: int = logging.INFO) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            name_worker,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
         ],

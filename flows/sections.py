@@ -151,12 +151,19 @@ class DeliverySection(Section):
 
 
 class MetricsSection(Section):
-    """The metrics for Prometheus."""
+    """Metrics for Prometheus, and the health for probes."""
 
     port: int | None = Field(
-        default=None, ge=0, le=65_535, description="Port of /metrics; absent serves none."
+        default=None,
+        ge=0,
+        le=65_535,
+        description="Port of /health, /ready and /metrics; absent: 9090 with the log in Kafka, "
+        "else none is served.",
     )
-    host: str = Field(default="127.0.0.1", description="Address that /metrics listens on.")
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address that they listen on; 0.0.0.0 for probes from outside.",
+    )
     sample_seconds: float = Field(
         default=15.0, gt=0, le=3_600, description="How often sizes and lag are measured."
     )
