@@ -6,11 +6,10 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
-from schemas.items import Embedded, PromptSide, ScreenedEvent, ScreenedResponse
+from schemas.items import PromptSide
 from schemas.ports import Waiting
-from sinks.common.packing import body, pack
+from sinks.common.packing import pack
+from sinks.common.responses import pack_response, prompt_of, unpack_response
 
 SELECT_SIDES = "SELECT prompt_id, side, log_time FROM join_prompts WHERE prompt_id IN ({keys})"
 SELECT_ORPHANS = (
@@ -45,17 +44,6 @@ _SWEEP = (
 _LATEST = (1 << 63) - 1
 
 
-class _Stored(msgspec.Struct, frozen=True):
-    """A response as it lies in the table: :class:`Embedded` without the original."""
-
-    event: ScreenedEvent
-    vector: bytes | None
-    vector_model: str | None
-
-
-_responses = msgspec.msgpack.Decoder(_Stored)
-
-
 class Due(NamedTuple):
     """What ``overdue`` found. ``oldest``: no response is due before this log time."""
 
@@ -66,9 +54,7 @@ class Due(NamedTuple):
 
 def waiting(row: Sequence[Any]) -> Waiting:
     """A row of ``_COLUMNS``."""
-    stored = _responses.decode(body(row[0]))
-    response = Embedded(stored.event, vector=stored.vector, vector_model=stored.vector_model)
-    return Waiting(response, row[1], bool(row[2]))
+    return Waiting(unpack_response(row[0]), row[1], bool(row[2]))
 
 
 def prompts_job(
@@ -100,10 +86,8 @@ def responses_job(
 
 
 def _row(item: Waiting) -> tuple[object, ...]:
-    event = item.response.event
-    assert isinstance(event, ScreenedResponse)
-    blob = pack(_Stored(event, item.response.vector, item.response.vector_model))
-    return event.id, event.prompt_id, item.log_time, 2 if item.orphan else 0, blob
+    id_, orphan = item.response.event.id, 2 if item.orphan else 0
+    return id_, prompt_of(item), item.log_time, orphan, pack_response(item.response)
 
 
 def overdue_job(

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
-from schemas.items import Embedded, PromptSide, ScreenedResponse
+from schemas.items import Embedded, PromptSide
 from schemas.ports import Waiting
 from sinks.common.packing import body
+from sinks.common.responses import prompt_of
 from sinks.sqlite import join_rows as rows
 from sinks.sqlite.database import Database
 from sinks.sqlite.lookup import select_in
@@ -78,14 +79,14 @@ class SqliteJoins:
         """See :meth:`schemas.ports.Joins.add_responses`; stores those whose prompt is not known."""
         with self._lock:
             self._settle()
-            sides = self._sides_of(list(dict.fromkeys(_prompt_id(w) for w in waiting)))
+            sides = self._sides_of(list(dict.fromkeys(prompt_of(w) for w in waiting)))
             held = self._held_responses(waiting)
             answer: dict[str, tuple[PromptSide | None, bool]] = {}
             new: dict[str, Waiting] = {}
             for item in waiting:
                 id_ = item.response.event.id
                 orphan = held.get(id_, False) or item.orphan
-                side = sides.get(_prompt_id(item))
+                side = sides.get(prompt_of(item))
                 answer[id_] = (side, orphan)
                 if side is None and id_ not in held and id_ not in new:
                     new[id_] = _without_original(item)
@@ -144,7 +145,7 @@ class SqliteJoins:
     def _store(self, new: Mapping[str, Waiting]) -> None:
         by_prompt: dict[str, dict[str, Waiting]] = {}
         for id_, item in new.items():
-            by_prompt.setdefault(_prompt_id(item), {})[id_] = item
+            by_prompt.setdefault(prompt_of(item), {})[id_] = item
         under_way, _ = self._waiting.find(by_prompt)
         merged = {key: {**under_way.get(key, {}), **value} for key, value in by_prompt.items()}
         job = rows.responses_job(list(new.values()), self._floor, self._limit)
@@ -166,7 +167,7 @@ class SqliteJoins:
     def _held_responses(self, waiting: Sequence[Waiting]) -> dict[str, bool]:
         """The orphan fact of those responses that are held."""
         ids = [w.response.event.id for w in waiting]
-        under_way, _ = self._waiting.find({_prompt_id(w) for w in waiting})
+        under_way, _ = self._waiting.find({prompt_of(w) for w in waiting})
         held = {id_: w.orphan for group in under_way.values() for id_, w in group.items()}
         for id_, orphan, log_time in self._read(rows.SELECT_ORPHANS, ids):
             if log_time >= self._floor:
@@ -180,7 +181,7 @@ class SqliteJoins:
             found[prompt_id].update(group)
         for row in self._read(rows.SELECT_WAITING, ids):
             item = rows.waiting(row)
-            found[_prompt_id(item)][item.response.event.id] = item
+            found[prompt_of(item)][item.response.event.id] = item
         return {
             id_: tuple(w for _, w in sorted(group.items()) if w.log_time >= self._floor)
             for id_, group in found.items()
@@ -191,12 +192,6 @@ class SqliteJoins:
             return select_in(connection, query, keys)
 
         return self._database.read(PART, read)
-
-
-def _prompt_id(waiting: Waiting) -> str:
-    event = waiting.response.event
-    assert isinstance(event, ScreenedResponse)
-    return event.prompt_id
 
 
 def _without_original(waiting: Waiting) -> Waiting:

@@ -45,7 +45,7 @@ def sink_params() -> list[Any]:
 
 def _marks(found: type) -> list[pytest.MarkDecorator]:
     package = found.__module__.split(".")[1]
-    if package == "sqlite":
+    if package in ("sqlite", "pinecone"):  # The latter on a fake within the process.
         return []
     # One database that the tests empty: not two at a time.
     alone = [pytest.mark.xdist_group("neo4j")] if package == "neo4j" else []
