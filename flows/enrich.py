@@ -93,7 +93,7 @@ def enrich(
             enricher.follow(stop)
         else:
             enricher.once(stop)
-        return enricher.progress()
+        return enricher.end()
 
 
 @contextmanager
@@ -206,8 +206,9 @@ class Enricher:
         self._done.improved += len(writes) - completed
         return bool(writes)
 
-    def progress(self) -> Progress:
-        """What was done so far. Raises Unavailable."""
+    def end(self) -> Progress:
+        """Lets the queue go and says what was done. Raises Unavailable."""
+        self._queue.release()
         return msgspec.structs.replace(
             self._done,
             left=self._queue.backlog(),

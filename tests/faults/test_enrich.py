@@ -11,25 +11,19 @@ import random
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 
-from flows.enrich import Progress, enrich
+from flows.enrich import enrich
 from flows.keys import VARIABLE
-from flows.pipeline import build_pipeline
-from flows.services import Services
 from flows.settings import Settings
-from flows.stats import RunSummary
-from flows.worker import run
 from schemas.ports import Unavailable
-from stages.lookup import open_directory, open_registry
-from tests.conformance.doubles import HashEmbedder
 from tests.faults.contents import Contents, assert_same, contents
 from tests.faults.harness import KEY, Bench
+from tests.faults.services import World
 from tests.generate import write_log
 
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -39,68 +33,6 @@ SECTIONS = (
     "[worker]\nepoch_seconds = 0.05\nchunk_events = 40\n[delivery]\ndeadline_seconds = 1\n"
 )
 VERSIONS = "SELECT kind, id, version FROM {}_{} ORDER BY kind, id"
-
-
-class Hashes(HashEmbedder):
-    """As long as the local encoder's vectors, which the store is made for."""
-
-    dimensions = 384
-
-
-class Flaky:
-    """A service that is down for this share of its calls."""
-
-    def __init__(self, inner: Any, what: str, share: Callable[[], float], dice: random.Random):
-        self._inner = inner
-        self._what = what
-        self._share = share
-        self._dice = dice
-        self.model = getattr(inner, "model", "")
-        self.dimensions = getattr(inner, "dimensions", 0)
-        self.failed = 0
-
-    def _check(self) -> None:
-        if self._dice.random() < self._share():
-            self.failed += 1
-            raise Unavailable(self._what, "down")
-
-    def lookup(self, keys: Sequence[Any], /) -> Sequence[Any]:
-        self._check()
-        answer: Sequence[Any] = self._inner.lookup(keys)
-        return answer
-
-    def embed(self, texts: Sequence[str], /) -> Sequence[bytes]:
-        self._check()
-        answer: Sequence[bytes] = self._inner.embed(texts)
-        return answer
-
-
-class World:
-    """Opens flaky services; ``share`` of their calls fail."""
-
-    def __init__(self, seed: int = 0) -> None:
-        self.dice = random.Random(seed)
-        self.share = 0.0
-        self.made: list[Flaky] = []
-
-    def __call__(
-        self, settings: Settings, screen: Callable[[str], str], *, deferred: bool = False
-    ) -> Services:
-        embeds = settings.embed.mode == "inline" or deferred
-        flaky = partial(Flaky, share=lambda: self.share, dice=self.dice)
-        self.made = [
-            flaky(open_registry(settings.lookup), "registry"),
-            flaky(open_directory(settings.lookup, screen), "directory"),
-            flaky(Hashes(), "embedder"),
-        ]
-        registry, directory, embedder = self.made
-        return Services(registry, directory, embedder if embeds else None)
-
-    def run(self, settings: Settings) -> RunSummary:
-        return run(settings, build=partial(build_pipeline, services=self))
-
-    def enrich(self, settings: Settings) -> Progress:
-        return enrich(settings, services=self)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -123,8 +55,8 @@ class Log:
         self.versions = versions(bench)
         assert requests(bench) == 0
 
-    def bench(self, name: str, mode: str) -> Bench:
-        return Bench(self.folder / name, self.log, SECTIONS.format(mode))
+    def bench(self, name: str, mode: str, sections: str = "") -> Bench:
+        return Bench(self.folder / name, self.log, SECTIONS.format(mode) + sections)
 
 
 @pytest.fixture(scope="module")
@@ -284,3 +216,34 @@ def test_the_worker_stops_reading_while_the_requests_cannot_be_queued(
     assert len(refused) == 3
     world.enrich(bench.settings())
     same(log, bench)
+
+
+def test_the_requests_may_wait_in_kafka(log: Log, kafka: Any) -> None:
+    from sinks.kafka.queues import KafkaQueues
+    from tests.sinks.kafka.topics import is_queue, own_topics
+
+    topics = own_topics(kafka.bootstrap, is_queue, partitions=3)
+    bench = log.bench(
+        "kafka",
+        "inline",
+        f'[backends]\nqueues = "kafka"\n[kafka]\nbootstrap_servers = "{kafka.bootstrap}"\n'
+        f'topic_prefix = "{topics.topic_prefix}"\ngroup = "{topics.group}"\n',
+    )
+    settings, world = bench.settings(), World(SEED)
+    world.share = 0.5
+    world.run(settings)
+    assert requests(bench) == 0
+    half = world.enrich(settings)
+    assert half.completed
+    assert half.left
+    world.share = 0.0
+    assert world.enrich(settings).left == 0
+    found = contents(bench.database)
+    # Dead letters are in Kafka as well.
+    assert_same(log.expected, found, leave_out=["dead letters"])
+    assert versions(bench) == log.versions
+    queues = KafkaQueues(topics, bytes(range(32)))
+    try:
+        assert queues.letters.count() == len(log.expected.tables["dead letters"])
+    finally:
+        queues.close()
