@@ -10,7 +10,7 @@ from flows.filelog import LogEnds, log_ends, remove_consumed
 from flows.filelog.source import Offsets, file_source
 from flows.keys import Keys
 from flows.settings import Settings
-from flows.source import Reading, Settle, SourcePart
+from flows.source import Reading, Settle, SourcePart, Span
 from schemas.events import TOPICS
 from schemas.failures import UserError
 from schemas.log import Partition
@@ -72,13 +72,15 @@ class FileBus:
 
 
 class KafkaBus:
-    """The topics as the worker's group reads them."""
+    """The topics as the worker's group reads them, or the part of them that is in ``span``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, span: Span | None = None) -> None:
         from flows.kafka.offsets import GroupOffsets
 
         self._settings = settings.kafka
-        self._offsets = GroupOffsets(settings.kafka)
+        self._span = span
+        topics = tuple(TOPICS) if span is None else span.topics
+        self._offsets = GroupOffsets(settings.kafka, topics)
 
     def committed(self) -> dict[Partition, int]:
         return {partition: place.offset for partition, place in self._offsets.load().items()}
@@ -87,19 +89,24 @@ class KafkaBus:
         return self._offsets.ends()
 
     def lag(self) -> dict[str, int]:
-        return self._offsets.lag()
+        return self._offsets.lag(None if self._span is None else self._span.ends)
 
     def source(
         self, reading: Reading, control: Control, seal: Callable[[], Settle], *, accept_gap: bool
     ) -> SourcePart[Any]:
         from flows.kafka.source import kafka_source
 
-        return kafka_source(self._settings, reading, control, seal, accept_gap=accept_gap)
+        return kafka_source(
+            self._settings, reading, control, seal, accept_gap=accept_gap, span=self._span
+        )
 
 
-def open_bus(settings: Settings, keys: Keys, offsets: Offsets | None) -> Bus:
-    """The log of the settings; ``offsets`` are those of a log in files."""
+def open_bus(
+    settings: Settings, keys: Keys, offsets: Offsets | None, span: Span | None = None
+) -> Bus:
+    """The log of the settings; ``offsets`` are those of a log in files, ``span`` what is read of
+    one in Kafka."""
     if settings.backends.log == "kafka":
-        return KafkaBus(settings)
+        return KafkaBus(settings, span)
     assert offsets is not None
     return FileBus(settings, keys, offsets)

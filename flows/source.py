@@ -101,6 +101,15 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     careful: Ranges = {}
 
 
+class Span(msgspec.Struct, frozen=True):
+    """What is read of a log in Kafka: the topics, and for a part of them the offsets at which
+    reading stops. Without ``ends`` and without following, it stops at the ends found at the start.
+    """
+
+    topics: tuple[str, ...] = tuple(TOPICS)
+    ends: Mapping[Partition, int] | None = None
+
+
 class SourcePart(StatefulSourcePartition[Keyed, None], Generic[Place]):
     """The one part of the source: all partitions that this process reads.
 

@@ -58,6 +58,7 @@ def _register() -> None:
     from flows.cli.lookups import search, show_app, similar, usage
     from flows.cli.produce import produce
     from flows.cli.prove import prove
+    from flows.cli.replay import replay
     from flows.cli.run import run
     from flows.cli.status import status
     from flows.cli.stores import app as stores_app
@@ -79,6 +80,7 @@ def _register() -> None:
     app.add_typer(stores_app, name="stores")
     app.add_typer(topics_app, name="topics")
     app.command()(produce)
+    app.command()(replay)
     app.add_typer(config_app, name="config")
 
 

@@ -56,8 +56,8 @@ def produce(
         )
         if result.expiring:
             typer.echo(
-                f"{name}: {result.expiring} events are older than their topic keeps records; Kafka "
-                "may remove them before they are read. With --timestamp now it does not.",
+                f"{name}: {result.expiring} events are older than their topic keeps records: Kafka "
+                "may remove them before they are read. Give the topics a longer retention.ms.",
                 err=True,
             )
         if not as_json:

@@ -1,6 +1,6 @@
 """Kafka as the event log: the group's source, its offsets, and replays."""
 
 from flows.kafka.offsets import GroupOffsets
-from flows.kafka.source import Span, kafka_source
+from flows.kafka.source import kafka_source
 
-__all__ = ["GroupOffsets", "Span", "kafka_source"]
+__all__ = ["GroupOffsets", "kafka_source"]

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import structlog
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -23,7 +22,7 @@ from flows.kafka.buffer import Buffer, Place
 from flows.kafka.gaps import Gaps
 from flows.kafka.offsets import GroupOffsets, Names
 from flows.kafka.watch import Watch
-from schemas.events import TOPICS
+from flows.source import Span
 from schemas.log import Partition
 from schemas.ports import Unavailable
 from sinks.kafka.client import connect, open_consumer, properties
@@ -47,14 +46,6 @@ _RESET = frozenset(
     }
 )
 _log = structlog.get_logger("kafka")
-
-
-class Span(msgspec.Struct, frozen=True):
-    """What is read: the topics, and for a part of them the offsets at which reading stops. Without
-    ``ends`` and without following, reading stops at the ends found at the start."""
-
-    topics: tuple[str, ...] = tuple(TOPICS)
-    ends: Mapping[Partition, int] | None = None
 
 
 class KafkaLog:

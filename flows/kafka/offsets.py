@@ -108,9 +108,10 @@ class GroupOffsets:
         ends = self._list(_LATEST, partitions)
         return {p: ends[p] if offset < 0 else offset for p, offset in found.items()}
 
-    def lag(self) -> dict[str, int]:
-        """Records behind the committed offsets, by topic; of partitions without a commit, all."""
-        ends, committed = self.ends(), self.load()
+    def lag(self, ends: Mapping[Partition, int] | None = None) -> dict[str, int]:
+        """Records behind the committed offsets, by topic; of partitions without a commit, all.
+        ``ends``: up to there instead of to the log's ends."""
+        ends, committed = self.ends() if ends is None else ends, self.load()
         unread = [p for p in ends if p not in committed]
         starts = self._list(_EARLIEST, unread) if unread else {}
         lag = dict.fromkeys(self._topics, 0)

@@ -6,12 +6,10 @@ from collections.abc import Callable
 
 from flows.control import Control
 from flows.kafka.buffer import Place
-from flows.kafka.log import KafkaLog, Span
-from flows.source import Reading, Settle, SourcePart
+from flows.kafka.log import KafkaLog
+from flows.source import Reading, Settle, SourcePart, Span
 from schemas.failures import UserError
 from sinks.kafka.settings import KafkaSettings
-
-__all__ = ["Span", "kafka_source"]
 
 
 def kafka_source(

@@ -6,7 +6,8 @@ import pytest
 from bytewax.inputs import AbortExecution
 
 from flows.control import Control
-from flows.kafka import GroupOffsets, Span
+from flows.kafka import GroupOffsets
+from flows.source import Span
 from schemas.failures import UserError
 from schemas.log import Partition
 from schemas.ports import Unavailable

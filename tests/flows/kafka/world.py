@@ -10,9 +10,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from flows.control import Control
-from flows.kafka import GroupOffsets, Span, kafka_source
+from flows.kafka import GroupOffsets, kafka_source
 from flows.kafka.buffer import Place
-from flows.source import Keyed, Reading, Settle, SourcePart
+from flows.source import Keyed, Reading, Settle, SourcePart, Span
 from schemas.chunk import Chunk
 from schemas.log import LogRecord, Partition
 from sinks.kafka.settings import KafkaSettings
