@@ -1,0 +1,105 @@
+"""Prove over a log in Kafka: committed ranges, control records, what expired, single look-ups."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Producer
+
+from flows.prove import Report
+from flows.prove import prove as run_prove
+from flows.settings import Settings, load_settings
+from sinks.kafka.settings import KafkaSettings
+from tests.flows import tiny
+from tests.flows.kafka.world import PARTITIONS, PROMPTS, delete_before
+from tests.flows.test_prove import OFF, change, states
+from tests.flows.test_worker import run
+
+
+def over_kafka(data: Path, kafka: KafkaSettings) -> Settings:
+    """Only the log is in Kafka; dead letters are sealed with a key of the folder."""
+    settings = load_settings(data=data, metrics_port=0)
+    backends = settings.backends.model_copy(update={"log": "kafka"})
+    dlq = settings.dlq.model_copy(update={"plaintext": True})
+    return settings.model_copy(
+        update={"backends": backends, "kafka": kafka, "dlq": dlq, "embed": OFF}
+    )
+
+
+def send(kafka: KafkaSettings, events: list[dict[str, Any]], **more: Any) -> None:
+    """Each event into a partition of its topic; with ``transactional_id``, behind one commit."""
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "acks": "all", **more})
+    transactional = "transactional.id" in more
+    if transactional:
+        producer.init_transactions(30)
+        producer.begin_transaction()
+    for number, event in enumerate(events):
+        topic = topic_of(event)
+        producer.produce(
+            kafka.topic_prefix + topic,
+            json.dumps(event).encode(),
+            partition=number % PARTITIONS[topic],
+            timestamp=int(datetime.fromisoformat(event["timestamp"]).timestamp() * 1000),
+        )
+    if transactional:
+        producer.commit_transaction(30)
+    assert producer.flush(30) == 0
+
+
+def topic_of(event: dict[str, Any]) -> str:
+    if "prompt" in event:
+        return PROMPTS
+    return "llm.responses.v1" if "response" in event else "llm.sessions.v1"
+
+
+def prove(settings: Settings, **more: Any) -> Report:
+    return run_prove(settings, build=tiny.build, **more)
+
+
+def test_offsets_of_a_topic_are_accounted_for(tmp_path: Path, settings: KafkaSettings) -> None:
+    worker = over_kafka(tmp_path, settings)
+    first, second = list(tiny.events(200)), list(tiny.events(60, seed=7))
+    send(settings, first)
+    assert run(worker).lag == 0
+    report = prove(worker, deep=True)
+    assert report.ok, report.exceptions
+    assert (report.offsets, sum(report.not_compared.values())) == (len(first), 0)
+    duplicates = len(first) - len({e["eventId"] for e in first})
+    assert states(report).get("duplicate", 0) == duplicates
+    send(settings, second)
+    report = prove(worker)
+    assert (report.ok, report.codes["waiting"]["worker"]) == (True, len(second))
+    victim = next(e["eventId"] for e in first if "prompt" in e)
+    assert change(worker, "DELETE FROM search_document WHERE id = ?", victim) == 1
+    report = prove(worker)
+    assert report.exceptions[0].code.endswith("absent_search")
+    assert report.exceptions[0].topic == PROMPTS
+
+
+def test_marks_of_transactions_are_control_records(tmp_path: Path, settings: KafkaSettings) -> None:
+    worker = over_kafka(tmp_path, settings)
+    events = [e for e in tiny.events(40) if "prompt" in e]
+    send(settings, events, **{"transactional.id": settings.group})
+    run(worker)
+    report = prove(worker)
+    assert report.ok, report.exceptions
+    assert states(report)["control"] == PARTITIONS[PROMPTS]
+
+
+def test_what_the_topic_lost_is_expired_and_duplicates_of_it_still_count(
+    tmp_path: Path, settings: KafkaSettings
+) -> None:
+    worker = over_kafka(tmp_path, settings)
+    event = next(e for e in tiny.events(4) if "prompt" in e)
+    send(settings, [event] * (2 * PARTITIONS[PROMPTS]))
+    run(worker)
+    assert states(prove(worker)) == {"written": 1, "duplicate": 7}
+    for number in range(PARTITIONS[PROMPTS]):
+        delete_before(settings, PROMPTS, number, 1)
+    report = prove(worker, topics=(PROMPTS,), first=0)
+    assert report.ok, report.exceptions
+    assert states(report) == {"expired": 4, "duplicate": 4}
+    assert report.codes["duplicate"] == {"first_expired": 4}
