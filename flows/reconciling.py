@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,10 +49,12 @@ class Drained(msgspec.Struct):
 
 class Drain(msgspec.Struct, frozen=True):
     """How a queue is drained. ``follow``: until stopped, and what a store does not take is tried
-    again after 1, 2, 4 … ``longest`` seconds; else everything once, until the store takes nothing
-    of a batch. ``patience``: seconds to wait for what another member of the group may hold."""
+    again after ``first`` seconds, twice that, … ``longest``; else everything once, until the store
+    takes nothing of a batch. ``patience``: seconds to wait for what another member of the group may
+    hold."""
 
     follow: bool = False
+    first: float = 1.0
     longest: float = 30.0
     poll: float = 0.5
     patience: float = 60.0
@@ -110,9 +113,9 @@ class QueuePart(StatefulSourcePartition[tuple[str, Batch], None]):
         self._ahead: list[Batch] = []
         self._sealed: list[Batch] = []
         self._after = 0
-        self._delay = 1.0
+        self._delay = drain.first
         self._down = False
-        self._again = False
+        self._again: Counter[str] = Counter()
         self._not_before = 0.0
         self._moved = time.monotonic()
         self._awake: datetime | None = None
@@ -180,9 +183,9 @@ class QueuePart(StatefulSourcePartition[tuple[str, Batch], None]):
         elif self._again or self._queue.caught_up(self._store):
             self._finished = True
         elif time.monotonic() - self._moved > self._drain.patience:
-            self._drained.codes["read_elsewhere"] = 1
+            self._drained.codes = {"read_elsewhere": 0}
             self._finished = True
-        self._again = False
+        self._again.clear()
         return self._wait()
 
     def _settle(self) -> None:
@@ -196,16 +199,16 @@ class QueuePart(StatefulSourcePartition[tuple[str, Batch], None]):
             self._drained.written += len(batch.done) - batch.refused
         batches, self._sealed = self._sealed, []
         done = sum(len(batch.done) for batch in batches)
-        codes = [code for batch in batches for _, code in batch.again]
-        self._again = self._again or bool(codes)
-        self._drained.codes = {code: codes.count(code) for code in sorted(set(codes))}
+        codes = Counter(code for batch in batches for _, code in batch.again)
+        self._again += codes
+        self._drained.codes = dict(sorted(self._again.items()))
         if done:
             self._moved = time.monotonic()
-            self._delay = 1.0
+            self._delay = self._drain.first
             self._down = False
             _log.info("reconciled", store=self._store, records=done)
         elif codes:
-            self._store_is_down(sorted(set(codes)), max(b.retry_after for b in batches))
+            self._store_is_down(sorted(codes), max(b.retry_after for b in batches))
 
     def _store_is_down(self, codes: list[str], asked: float) -> None:
         if not self._drain.follow:
@@ -216,7 +219,7 @@ class QueuePart(StatefulSourcePartition[tuple[str, Batch], None]):
         _log.warning("waiting", store=self._store, codes=codes, seconds=round(delay, 1))
         self._delay = min(2 * self._delay, self._drain.longest)
         self._down = True
-        self._again = False
+        self._again.clear()
         self._after = 0
         self._pause(delay)
 

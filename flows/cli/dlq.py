@@ -175,8 +175,7 @@ def reconcile(
         raise UserError(f"There is no store {min(unknown)}. Expected one of: {', '.join(STORES)}.")
     settings = load(config, data)
     existing(settings)
-    if follow:
-        configure(logging.INFO)
+    configure(logging.INFO if follow else logging.WARNING)
     result = run_reconcile(settings, only, FOLLOW if follow else ONCE)
     if as_json:
         print_json(result)
