@@ -25,9 +25,8 @@ from flows.bus import open_bus
 from flows.claims import CountedClaims
 from flows.control import Control
 from flows.delivery import LetterWriter, StoreWriter
-from flows.health import STUCK_SECONDS, Health, assess, health_pages
+from flows.health import STUCK_SECONDS, Health, assess, health_pages, serve_pages
 from flows.heap import quiet_heap
-from flows.httpserver import Pages
 from flows.isolation import Alarm, Guard, Screen, Watchdog
 from flows.journal import Journal
 from flows.keys import Keys, load_keys
@@ -37,9 +36,10 @@ from flows.pipeline import Pipeline, build_pipeline
 from flows.requests import RequestWriter
 from flows.sampling import Display, Sampler
 from flows.settings import Settings, load_settings
-from flows.source import LogSource, Reading, Settle
+from flows.source import LogSource, Reading, Settle, Span
 from flows.stats import RunStats, RunSummary
 from flows.stores import SELECT, Stores, open_stores
+from flows.supervisor import member_folder, suspects_file
 from schemas.chunk import Outcome
 from schemas.failures import Rejected
 from schemas.ports import Unavailable
@@ -72,19 +72,29 @@ def run(
     display: Display | None = None,
     build: Build = build_pipeline,
     accept_gap: bool = False,
+    span: Span | None = None,
+    member: int | None = None,
 ) -> RunSummary:
     """Reads the log into the stores: to its end, or with ``follow`` until SIGTERM or SIGINT.
 
-    ``accept_gap``: goes on behind offsets that Kafka has lost; without, such a partition stands.
-    ``display`` is called a few times a second from another thread. Call it from the main thread:
-    signals and time budgets work only there. When it returns, everything read is committed. Raises
-    UserError (settings, log, folder in use), Unavailable (a store could not be written when the
-    worker was asked to stop) and Damaged. Ends the process with :data:`EXIT_STOP_DEADLINE` when an
-    orderly stop takes too long and with :data:`EXIT_HUNG` when an event cannot be interrupted;
-    both leave the offsets where they were.
+    ``member``: its number in a supervised group; it then has a folder of its own in the data
+    folder. ``span``: the part of the log in Kafka that is read. ``accept_gap``: goes on behind
+    offsets that Kafka has lost; without, such a partition stands. ``display`` is called a few times
+    a second from another thread. Call it from the main thread: signals and time budgets work only
+    there. When it returns, everything read is committed. Raises UserError (settings, log, folder in
+    use), Unavailable (a store could not be written when the worker was asked to stop) and Damaged.
+    Ends the process with :data:`EXIT_STOP_DEADLINE` when an orderly stop takes too long and with
+    :data:`EXIT_HUNG` when an event cannot be interrupted; both leave the offsets where they were.
     """
     with prepared(
-        settings, follow=follow, display=display, build=build, accept_gap=accept_gap, quiet=True
+        settings,
+        follow=follow,
+        display=display,
+        build=build,
+        accept_gap=accept_gap,
+        span=span,
+        member=member,
+        quiet=True,
     ) as worker:
         cli_main(  # type: ignore[no-untyped-call]
             worker.flow,
@@ -105,11 +115,15 @@ def prepared(
     display: Display | None = None,
     build: Build = build_pipeline,
     accept_gap: bool = False,
+    span: Span | None = None,
+    member: int | None = None,
     quiet: bool = False,
 ) -> Iterator[Prepared]:
     """Everything a worker needs, closed in reverse order at the end."""
     with ExitStack() as stack:
-        data = settings.data
+        data, suspects = settings.data, None
+        if member is not None:
+            data, suspects = member_folder(data, member), suspects_file(data)
         stack.enter_context(worker_lock(data))
         # bytewax starts a web server wherever this variable is set at all.
         os.environ.pop("BYTEWAX_DATAFLOW_API_ENABLED", None)
@@ -118,8 +132,10 @@ def prepared(
         metrics, stats = Metrics(ingest.STAGES), _stats(settings)
         limit = STUCK_SECONDS + settings.worker.time_budget_seconds
 
+        port: int | None = None
+
         def health() -> Health:
-            return assess(control, stats.summary(), limit=limit)
+            return assess(control, stats.summary(), limit=limit, port=port)
 
         port = _serve(settings, metrics, health, stack)
         keys = worker_keys(settings)
@@ -132,9 +148,9 @@ def prepared(
         names = tuple(stage.name for stage in pipeline.stages)
         observers = Observers(stats, metrics)
 
-        journal = Journal(data / "inflight", names)
+        journal = Journal(data / "inflight", names, suspects)
         stack.callback(journal.close)
-        bus = open_bus(settings, keys, stores.offsets)
+        bus = open_bus(settings, keys, stores.offsets, span)
         patient = partial(patiently, control) if settings.backends.log == "kafka" else _at_once
         journal.learn(patient(bus.committed))
         alarm = Alarm(settings.worker.time_budget_seconds)
@@ -330,12 +346,10 @@ def _stats(settings: Settings) -> RunStats:
 def _serve(
     settings: Settings, metrics: Metrics, health: Callable[[], Health], stack: ExitStack
 ) -> int | None:
-    if settings.metrics.port is None:
+    server = serve_pages(settings, health_pages(health, metrics.page(health)))
+    if server is None:
         return None
-    pages = health_pages(health, metrics.page(health))
-    server = Pages(settings.metrics.host, settings.metrics.port, pages)
     stack.callback(server.close)
-    _log.info("metrics", host=settings.metrics.host, port=server.port)
     return server.port
 
 

@@ -12,6 +12,7 @@ import typer
 from flows.cli.options import AsJson, Config, Data
 
 if TYPE_CHECKING:
+    from flows.settings import Settings
     from flows.stats import RunSummary
 
 
@@ -31,6 +32,11 @@ def run(
             "--accept-gap", help="Go on behind offsets that Kafka no longer has; they are lost."
         ),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, max=64, help="Run so many workers and keep them running."),
+    ] = None,
+    member: Annotated[int | None, typer.Option("--member", hidden=True)] = None,
     as_json: AsJson = False,
     config: Config = None,
     data: Data = None,
@@ -43,19 +49,25 @@ def run(
     from flows.views.summary import summary_json, summary_tables
     from flows.worker import run as run_worker
 
-    terminal = sys.stderr.isatty() and not as_json
-    configure(logging.WARNING if terminal else logging.INFO)
+    terminal = sys.stderr.isatty() and not as_json and workers is None and member is None
+    configure(logging.WARNING if terminal else logging.INFO, worker=member)
     settings = load_settings(config, data=data, log_dir=log_dir, metrics_port=metrics_port)
+    if workers is not None:
+        raise typer.Exit(_supervise(settings, workers, follow, accept_gap, config, data))
+    if member is not None:
+        from flows.supervisor import member_settings, watch_parent
+
+        watch_parent()
+        run_worker(
+            member_settings(settings, member), follow=follow, accept_gap=accept_gap, member=member
+        )
+        return
     summary: RunSummary
     if terminal:
         with Live() as live:
-            summary = run_worker(
-                settings, follow=follow, display=live, accept_gap=accept_gap
-            )
+            summary = run_worker(settings, follow=follow, display=live, accept_gap=accept_gap)
     else:
-        summary = run_worker(
-            settings, follow=follow, display=Lines(), accept_gap=accept_gap
-        )
+        summary = run_worker(settings, follow=follow, display=Lines(), accept_gap=accept_gap)
     if as_json:
         print_json(summary_json(summary))
         return
@@ -63,3 +75,22 @@ def run(
     for shown in summary_tables(summary):
         out.print(shown)
         out.print()
+
+
+def _supervise(
+    settings: Settings,
+    workers: int,
+    follow: bool,
+    accept_gap: bool,
+    config: Path | None,
+    data: Path | None,
+) -> int:
+    from flows.supervisor import check_settings, member_command, supervise
+
+    check_settings(settings)
+    options = {"--follow": follow, "--accept-gap": accept_gap}
+    arguments = [name for name, chosen in options.items() if chosen]
+    for name, path in (("--config", config), ("--data", data)):
+        if path is not None:
+            arguments += [name, str(path)]
+    return supervise(settings, workers, member_command(arguments))
