@@ -93,11 +93,11 @@ class Client:
 
     def query(
         self, bucket: str, statements: Sequence[str], deadline: Deadline
-    ) -> list[list[dict[str, Any]]]:
+    ) -> list[list[Mapping[str, Any]]]:
         """The rows of each statement, by column; times in ns."""
         if not statements:
             return []
-        found: list[list[dict[str, Any]]] = [[] for _ in statements]
+        found: list[list[Mapping[str, Any]]] = [[] for _ in statements]
         for number, columns, values in self._results(bucket, statements, deadline):
             found[number] += [dict(zip(columns, row, strict=True)) for row in values]
         return found

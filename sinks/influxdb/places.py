@@ -10,6 +10,7 @@ from schemas.records import RecordId
 from sinks.influxdb.lines import EVENT, MOVED, RECORD, TAGS, bucket
 
 MOST_INTERVALS = 8
+_GAP_NS = 1_000_000_000
 
 
 class Place(NamedTuple):
@@ -42,7 +43,8 @@ def intervals(times: Iterable[int]) -> Iterator[str]:
     """Conditions that together hold for these times, and for little else: few intervals, cut where
     the gaps are widest."""
     known = sorted(set(times))
-    gaps = sorted(range(1, len(known)), key=lambda i: known[i] - known[i - 1], reverse=True)
+    gaps = [i for i in range(1, len(known)) if known[i] - known[i - 1] > _GAP_NS]
+    gaps.sort(key=lambda i: known[i] - known[i - 1], reverse=True)
     cuts = sorted(gaps[: MOST_INTERVALS - 1])
     for start, end in pairwise([0, *cuts, len(known)]):
         yield f"time >= {known[start]} AND time <= {known[end - 1]}"

@@ -20,6 +20,7 @@ _BAD_ID = Result("rejected", "bad_id")
 _BYTES = 8 << 20
 _STATEMENTS = 50
 _DAY_NS = 86_400_000_000_000
+Row = Mapping[str, Any]
 _ROW = f"event_id, version, {', '.join(TAGS)}, {MOVED}"
 
 
@@ -67,7 +68,7 @@ class InfluxSink:
         known = dict.fromkeys(i for i in ids if is_identity(i.kind, i.id))
         if not known:
             return {}
-        erased = self._tombstones.among(known, self._client.deadline())
+        erased = self._tombstones.asked(known, self._client.deadline())
         wanted = [identity for identity in known if identity not in erased]
         found = self._fetch(wanted)
         # A reader may pass between the end of one version and the beginning of the next.
@@ -87,7 +88,7 @@ class InfluxSink:
     def count(self) -> int:
         """How many records it holds. Raises Unavailable."""
         statement = f"SELECT count(id) FROM {RECORD}"  # noqa: S608
-        rows = self._client.query(self._bucket, [statement], self._client.deadline())[0]
+        rows = self._query([statement], self._client.deadline())[0]
         return int(rows[0]["count"]) if rows else 0
 
     def close(self) -> None:
@@ -128,60 +129,39 @@ class InfluxSink:
         return self._write(points[:half]) | self._write(points[half:])
 
     def _admit(self, points: Sequence[Point], deadline: Deadline) -> dict[RecordId, Result]:
-        erased = self._tombstones.among([made.id for made in points], deadline)
+        ids = [made.id for made in points]
+        times = [made.time for made in points]
+        before, *moved = self._query([self._tombstones.question, *_moved(times)], deadline)
+        erased = self._tombstones.among(ids, before, deadline)
         sent = [made for made in points if made.id not in erased]
         if sent:
-            moved = self._moved(sent, deadline)
-            text = [line for made in sent for line in lines(made, moved.get(made.id, 0))]
+            beside = _beside(sent, moved)
+            text = [line for made in sent for line in lines(made, beside.get(made.id, 0))]
             self._client.write(self._bucket, "\n".join(text), deadline)
-            self._supersede(sent, deadline)
-            erased |= self._tombstones.among([made.id for made in sent], deadline)
+            after, *others = self._query([self._tombstones.question, *_others(sent)], deadline)
+            erased |= self._tombstones.among(ids, after, deadline)
+            self._supersede(sent, others, deadline)
         gone = {made.id: made.time for made in points if made.id in erased}
         if gone:
             self._remove(gone, deadline)
         return {made.id: ERASED if made.id in erased else WRITTEN for made in points}
 
-    def _moved(self, points: Sequence[Point], deadline: Deadline) -> dict[RecordId, int]:
-        """Which of the points were moved off another's, or have to be among each other."""
-        statements = [
-            f"SELECT {_ROW} FROM {EVENT} WHERE {MOVED} != '' AND {part}"  # noqa: S608
-            for part in intervals(made.time for made in points)
-        ]
-        found: dict[RecordId, int] = {}
-        for rows in self._client.query(self._bucket, statements, deadline):
-            found |= {_identity(row): int(row[MOVED]) for row in rows}
-        taken: set[tuple[tuple[str, ...], int, int]] = set()
-        for made in sorted(points, key=lambda made: made.id):
-            number = found.get(made.id, 0)
-            while (made.series, made.time, number) in taken:
-                number += 1
-            taken.add((made.series, made.time, number))
-            if number:
-                found[made.id] = number
-        return found
-
-    def _supersede(self, points: Sequence[Point], deadline: Deadline) -> None:
+    def _supersede(
+        self, points: Sequence[Point], others: Sequence[Sequence[Row]], deadline: Deadline
+    ) -> None:
         """Removes all versions but the highest of what was just written."""
-        groups: dict[tuple[str, int], list[Point]] = {}
-        for made in points:
-            groups.setdefault((made.id.kind, made.version), []).append(made)
-        statements = [
-            f"SELECT {_ROW} FROM {EVENT} WHERE kind = '{kind}' AND version != '{version}' "  # noqa: S608
-            f"AND {part}"
-            for (kind, version), group in groups.items()
-            for part in intervals(made.time for made in group)
-        ]
         own = {made.id: made for made in points}
-        versions: dict[RecordId, set[int]] = {}
-        for rows in self._client.query(self._bucket, statements, deadline):
+        highest: dict[RecordId, int] = {}
+        for rows in others:
             for row in rows:
                 identity = _identity(row)
                 mine = own.get(identity)
                 if mine is not None and mine.time == row["time"]:
-                    versions.setdefault(identity, {mine.version}).add(int(row["version"]))
-        times = {identity: own[identity].time for identity in versions}
-        for place in self._places(times, deadline) if times else ():
-            if place.version < max(versions[place.id]):
+                    known = highest.get(identity, mine.version)
+                    highest[identity] = max(known, int(row["version"]))
+        times = {identity: own[identity].time for identity in highest}
+        for place in self._places(times, deadline):
+            if place.version < highest[place.id]:
                 self._forget(place, deadline)
 
     def _remove(self, times: Mapping[RecordId, int], deadline: Deadline) -> None:
@@ -202,7 +182,7 @@ class InfluxSink:
         ]
         found: list[Place] = []
         for part in _groups(statements, _STATEMENTS):
-            for rows in self._client.query(self._bucket, part, deadline):
+            for rows in self._query(part, deadline):
                 for row in rows:
                     if "event_id" in row:
                         place = Place(
@@ -217,10 +197,13 @@ class InfluxSink:
     def _forget(self, place: Place, deadline: Deadline) -> None:
         self._client.delete(self._bucket, place.time, place.predicate, deadline)
 
+    def _query(self, statements: Sequence[str], deadline: Deadline) -> list[list[Row]]:
+        return self._client.query(self._bucket, statements, deadline)
+
     def _erase(self, ids: Sequence[RecordId]) -> None:
         deadline = self._client.deadline()
         # A read first: a server that does not answer is not sent what it might do much later.
-        self._tombstones.among(ids, deadline)
+        self._tombstones.asked(ids, deadline)
         self._tombstones.add(ids, deadline)
         times: dict[RecordId, int] = {}
         for group in _groups(ids, _STATEMENTS):
@@ -239,24 +222,57 @@ class InfluxSink:
                     found[held.stamp.record_id] = held
         return found
 
-    def _scan(
-        self, columns: str, ids: Sequence[RecordId], deadline: Deadline
-    ) -> Iterator[dict[str, Any]]:
+    def _scan(self, columns: str, ids: Sequence[RecordId], deadline: Deadline) -> Iterator[Row]:
         """The rows of ``record`` of these ids, whatever their times."""
         statements = [
             f"SELECT {columns} FROM {RECORD} "  # noqa: S608
             f"WHERE bucket = '{bucket(identity)}' AND id = '{name_of(identity)}'"
             for identity in ids
         ]
-        for rows in self._client.query(self._bucket, statements, deadline):
+        for rows in self._query(statements, deadline):
             yield from rows
 
 
-def _identity(row: Mapping[str, Any]) -> RecordId:
+def _moved(times: Iterable[int]) -> list[str]:
+    """What asks for points of these times that were moved off another's."""
+    return [
+        f"SELECT {_ROW} FROM {EVENT} WHERE {MOVED} != '' AND {part}"  # noqa: S608
+        for part in intervals(times)
+    ]
+
+
+def _beside(points: Sequence[Point], moved: Iterable[Iterable[Row]]) -> dict[RecordId, int]:
+    """Which of the points were moved, or have to be, to lie beside one another."""
+    found = {_identity(row): int(row[MOVED]) for rows in moved for row in rows}
+    taken: set[tuple[tuple[str, ...], int, int]] = set()
+    for made in sorted(points, key=lambda made: made.id):
+        number = found.get(made.id, 0)
+        while (made.series, made.time, number) in taken:
+            number += 1
+        taken.add((made.series, made.time, number))
+        if number:
+            found[made.id] = number
+    return found
+
+
+def _others(points: Iterable[Point]) -> list[str]:
+    """What asks for points of other versions around these. Of one kind, nearly all records have
+    one version: the answer is nearly empty, and the index of the tags knows."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    for made in points:
+        groups.setdefault((made.id.kind, made.version), []).append(made.time)
+    return [
+        f"SELECT {_ROW} FROM {EVENT} WHERE kind = '{kind}' AND version != '{version}' AND {part}"  # noqa: S608
+        for (kind, version), times in groups.items()
+        for part in intervals(times)
+    ]
+
+
+def _identity(row: Row) -> RecordId:
     return record_id(row["kind"], row["event_id"])
 
 
-def _record_place(row: Mapping[str, Any]) -> Place:
+def _record_place(row: Row) -> Place:
     kind, _, id_ = row["id"].partition(":")
     identity = record_id(kind, id_)
     version = int(row["version"])

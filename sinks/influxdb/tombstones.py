@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -17,7 +18,6 @@ from sinks.influxdb.lines import name_of, quoted
 _NS = 1_000_000_000
 _OVERLAP = 60 * _NS
 """How far back the log is read again for entries that came late."""
-_COUNT = "SELECT count(ids) FROM tombstone"
 
 
 def bucket_of(bucket: str) -> str:
@@ -41,12 +41,18 @@ class Tombstones:
         self._names: set[str] = set()
         self._latest = -(1 << 63)
 
-    def among(self, ids: Iterable[RecordId], deadline: Deadline) -> set[RecordId]:
-        """Those that are erased, as of now. Raises Unavailable."""
-        rows = self._client.query(self._bucket, [_COUNT], deadline)[0]
+    @property
+    def question(self) -> str:
+        """A statement for any bucket's query; :meth:`among` wants its rows."""
+        return f'SELECT count(ids) FROM "{self._bucket}"..tombstone'  # noqa: S608
+
+    def among(
+        self, ids: Iterable[RecordId], rows: Sequence[Mapping[str, Any]], deadline: Deadline
+    ) -> set[RecordId]:
+        """Those that are erased, as of when :attr:`question` was answered. Raises Unavailable."""
         count = int(rows[0]["count"]) if rows else 0
         with self._lock:
-            if count != len(self._entries):
+            if count > len(self._entries):
                 self._read(f" WHERE time >= {self._latest - _OVERLAP}", deadline)
             if count > len(self._entries):
                 self._read("", deadline)
@@ -54,13 +60,18 @@ class Tombstones:
                 raise Unavailable(WHAT, "tombstones_unread")
             return {i for i in ids if name_of(i) in self._names} if self._names else set()
 
+    def asked(self, ids: Iterable[RecordId], deadline: Deadline) -> set[RecordId]:
+        """Those that are erased, as of now. Raises Unavailable."""
+        rows = self._client.query(self._bucket, [self.question], deadline)[0]
+        return self.among(ids, rows, deadline)
+
     def add(self, ids: Sequence[RecordId], deadline: Deadline) -> None:
         """Erased is durable when this returns. Raises Unavailable."""
         names = json.dumps([name_of(identity) for identity in ids])
         # The server gives the time; two at once in one nanosecond must not be one point.
         line = f"tombstone,nonce={secrets.randbelow(16)} ids={quoted(names)}"
         self._client.write(self._bucket, line, deadline)
-        if len(self.among(ids, deadline)) < len(set(ids)):
+        if len(self.asked(ids, deadline)) < len(set(ids)):
             raise Unavailable(WHAT, "tombstones_unread")
 
     def _read(self, where: str, deadline: Deadline) -> None:
