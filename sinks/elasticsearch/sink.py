@@ -88,6 +88,17 @@ class ElasticsearchSink:
             outcome = Result("unavailable", error.code)
         return [outcome if is_identity(i.kind, i.id) else _BAD_ID for i in ids]
 
+    def erased(self, ids: Sequence[RecordId], /) -> frozenset[RecordId]:
+        """See :meth:`schemas.ports.Tombstones.erased`."""
+        wanted = {document_id(i): i for i in ids if is_identity(i.kind, i.id)}
+        names = list(wanted)
+        found: set[RecordId] = set()
+        for start in range(0, len(names), _LOOKUP):
+            part = names[start : start + _LOOKUP]
+            there = self._client.existing(self._names.tombstones, part, self._client.deadline())
+            found.update(wanted[name] for name in there)
+        return frozenset(found)
+
     def count(self) -> int:
         """How many records it holds. Raises Unavailable."""
         deadline = self._client.deadline()

@@ -9,6 +9,7 @@ from schemas.ports import ERASED, WRITTEN, Result, Status, Stored, Unavailable
 from schemas.records import GraphRecord, RecordId, Store
 from sinks.common.stamps import Refusal, is_identity
 from sinks.neo4j.client import Client
+from sinks.neo4j.cypher import READ_VERSIONS
 from sinks.neo4j.errors import APART, REFUSED
 from sinks.neo4j.model import RECORD, TOMBSTONE
 from sinks.neo4j.rows import Prepared, prepare, record_key
@@ -93,6 +94,16 @@ class Neo4jSink:
             outcome = Result("unavailable", error.code)
             return [result if result is _BAD_ID else outcome for result in results]
         return results
+
+    def erased(self, ids: Sequence[RecordId], /) -> frozenset[RecordId]:
+        """See :meth:`schemas.ports.Tombstones.erased`."""
+        self._client.check_open()
+        keys = {record_key(i): i for i in ids if is_identity(i.kind, i.id)}
+        found: set[RecordId] = set()
+        for part in _parts(list(keys), TRANSACTION):
+            rows = self._client.rows(READ_VERSIONS, rows=[{"key": key} for key in part])
+            found.update(keys[row["key"]] for row in rows if row["erased"])
+        return frozenset(found)
 
     def count(self) -> int:
         """How many records it holds. Raises Unavailable."""

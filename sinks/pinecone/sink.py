@@ -108,6 +108,13 @@ class PineconeSink:
                 outcome = Result("unavailable", refusal.code)
         return [outcome if is_identity(i.kind, i.id) else _BAD_ID for i in ids]
 
+    def erased(self, ids: Sequence[RecordId], /) -> frozenset[RecordId]:
+        """See :meth:`schemas.ports.Tombstones.erased`."""
+        self._check_open()
+        wanted = {layout.record_key(i): i for i in ids if is_identity(i.kind, i.id)}
+        held = self._markers(wanted)[0] if wanted else {}
+        return frozenset(wanted[key] for key, one in held.items() if one.erased)
+
     def count(self) -> int:
         """How many records it holds. Raises Unavailable."""
         self._check_open()

@@ -149,6 +149,17 @@ def test_tombstones_outlive_replay(harness: Harness) -> None:
     assert list(sink.delete(gone)) == [ERASED] * 3
 
 
+def test_what_was_erased_is_told_from_what_never_came(harness: Harness) -> None:
+    sink = harness.open()
+    sink.write([record(harness.store, number) for number in range(4)])
+    sink.delete([identity(1), identity(2), identity(7)])
+    asked = [*(identity(number) for number in range(9)), identity(1, "response")]
+    wanted = {identity(1), identity(2), identity(7)}
+    assert sink.erased(asked) == sink.erased([*asked, *asked]) == wanted  # type: ignore[attr-defined]
+    assert sink.erased([]) == frozenset()  # type: ignore[attr-defined]
+    assert harness.open().erased(asked) == wanted  # type: ignore[attr-defined]
+
+
 def test_an_id_can_be_erased_before_it_comes(harness: Harness) -> None:
     sink = harness.open()
     assert list(sink.delete([identity(3)])) == [ERASED]
