@@ -80,6 +80,7 @@ _CODES = {
 }
 _LOG_LEVEL = 5  # Notices and worse.
 _QUIET = 10.0
+_SPREAD = 2.0
 _SIGN_IN = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED)
 _DENIED = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -186,16 +187,28 @@ def connect(settings: KafkaSettings, topics: tuple[str, ...] = (), seconds: floa
     of ``topics``, without the prefix), and Unavailable where no broker answers in time."""
     errors: list[int] = []
     admin = open_admin(settings, error_cb=lambda error: errors.append(error.code()))
-    try:
-        found = admin.list_topics(timeout=seconds).topics
-    except KafkaException as exception:
-        admin.poll(0)
-        for code in errors:
-            raise_for(settings, code)
-        raise unavailable(exception) from None
-    missing = [name for name in topics if settings.topic_prefix + name not in found]
-    if missing:
-        raise missing_topics(settings, missing)
+    ends = time.monotonic() + seconds
+    while True:
+        try:
+            missing = _missing(settings, admin, topics)
+        except KafkaException as exception:
+            admin.poll(0)
+            for code in errors:
+                raise_for(settings, code)
+            if time.monotonic() > ends:
+                raise unavailable(exception) from None
+            continue
+        if not missing:
+            return
+        # What was just made is not known to every broker at once.
+        if time.monotonic() > ends - seconds + _SPREAD:
+            raise missing_topics(settings, missing)
+        time.sleep(0.1)
+
+
+def _missing(settings: KafkaSettings, admin: AdminClient, topics: tuple[str, ...]) -> list[str]:
+    found = admin.list_topics(timeout=1.0).topics
+    return [name for name in topics if settings.topic_prefix + name not in found]
 
 
 def missing_topics(settings: KafkaSettings, missing: list[str]) -> UserError:

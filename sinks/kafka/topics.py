@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -12,6 +13,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
     NewTopic,
     ResourceType,
+    TopicMetadata,
 )
 
 from schemas.failures import UserError
@@ -117,6 +119,7 @@ def create_topics(
                 error: KafkaError = exception.args[0]
                 if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise _refused(settings, name, error, replication) from None
+        _listed(admin, [prefix + s.name for s in wanted])
         found = _found(admin, [prefix + s.name for s in wanted if prefix + s.name not in made])
     except KafkaException as exception:
         raise unavailable(exception) from None
@@ -136,6 +139,8 @@ def retentions(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]
         found = _found(open_admin(settings), [settings.topic_prefix + name for name in topics])
     except KafkaException as exception:
         raise unavailable(exception) from None
+    except TimeoutError:
+        raise Unavailable(WHAT, "timed_out") from None
     kept = {name: int(found[settings.topic_prefix + name][1]["retention.ms"]) for name in topics}
     return {name: milliseconds for name, milliseconds in kept.items() if milliseconds >= 0}
 
@@ -144,7 +149,7 @@ def _found(admin: AdminClient, names: list[str]) -> dict[str, tuple[int, dict[st
     """Partitions and configuration of existing topics."""
     if not names:
         return {}
-    listed = admin.list_topics(timeout=SECONDS).topics
+    listed = _listed(admin, names)
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     answers = admin.describe_configs(resources, request_timeout=SECONDS)
     return {
@@ -154,6 +159,23 @@ def _found(admin: AdminClient, names: list[str]) -> dict[str, tuple[int, dict[st
         )
         for resource, future in answers.items()
     }
+
+
+def _listed(admin: AdminClient, names: Sequence[str]) -> Mapping[str, TopicMetadata]:
+    """All topics, once ``names`` are among them with their leaders: it takes a moment until every
+    broker knows what was made. Raises KafkaException and TimeoutError."""
+    ends = time.monotonic() + SECONDS
+    while True:
+        listed = admin.list_topics(timeout=SECONDS).topics
+        if all(name in listed and _leads(listed[name]) for name in names):
+            return listed
+        if time.monotonic() > ends:
+            raise TimeoutError
+        time.sleep(0.05)
+
+
+def _leads(topic: TopicMetadata) -> bool:
+    return topic.error is None and all(p.leader >= 0 for p in topic.partitions.values())
 
 
 def _differs(
