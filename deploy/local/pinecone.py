@@ -52,8 +52,8 @@ class Fake(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, index: Index, key: str, port: int = 0) -> None:
-        super().__init__((HOST, port), Handler)
+    def __init__(self, index: Index, key: str, port: int = 0, host: str = HOST) -> None:
+        super().__init__((host, port), Handler)
         self.index = index
         self.key = key
         self.requests: Counter[str] = Counter()
@@ -327,6 +327,7 @@ def _named_route(method: str, path: str) -> Route | None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Serves until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="deploy.local.pinecone", description=__doc__)
+    parser.add_argument("--host", default=HOST, help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     parser.add_argument("--dimension", type=int, default=384, help="length of every vector")
     parser.add_argument(
@@ -337,7 +338,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     key = os.environ.get("PINECONE_API_KEY", "")
     if not key:
         parser.error("PINECONE_API_KEY is not set")
-    server = Fake(Index(given.dimension, given.data, given.lag), key, given.port)
+    server = Fake(Index(given.dimension, given.data, given.lag), key, given.port, given.host)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     sys.stdout.write(json.dumps({"host": server.address}) + "\n")
