@@ -30,7 +30,13 @@ class Holdoff:
             self._code = code
             self._until = self._clock() + min(seconds, LONGEST)
 
+    @property
+    def left(self) -> float | None:
+        """Seconds that are left, None if none."""
+        left = self._until - self._clock()
+        return left if left > 0 else None
+
     def check(self) -> None:
         """Raises Unavailable, with the code noted, while it is too early."""
-        if self._clock() < self._until:
-            raise Unavailable(self._what, self._code)
+        if (left := self.left) is not None:
+            raise Unavailable(self._what, self._code, left)

@@ -191,7 +191,7 @@ class Client:
             code = code_of_status(status)
             if status in (429, 503):
                 self._holdoff.hold(error.meta.headers.get("retry-after"), code)
-            raise Unavailable(WHAT, code) from None
+            raise Unavailable(WHAT, code, self._holdoff.left) from None
         raise Unavailable(
             WHAT, next(code for kind, code in _EXCEPTIONS if isinstance(error, kind))
         ) from None

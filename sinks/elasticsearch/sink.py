@@ -85,7 +85,7 @@ class ElasticsearchSink:
             for start in range(0, len(known), _LOOKUP):
                 self._erase(known[start : start + _LOOKUP])
         except Unavailable as error:
-            outcome = Result("unavailable", error.code)
+            outcome = Result("unavailable", error.code, error.retry_after)
         return [outcome if is_identity(i.kind, i.id) else _BAD_ID for i in ids]
 
     def erased(self, ids: Sequence[RecordId], /) -> frozenset[RecordId]:
@@ -130,7 +130,7 @@ class ElasticsearchSink:
             return self._admit(entries, deadline)
         except Unavailable as error:
             if error.code != TOO_LARGE:
-                return [Result("unavailable", error.code)] * len(entries)
+                return [Result("unavailable", error.code, error.retry_after)] * len(entries)
         if len(entries) == 1:
             return [Result("rejected", TOO_LARGE)]
         half = len(entries) // 2

@@ -200,7 +200,7 @@ class Client:
             code = _STATUSES.get(status, REFUSED if 0 < status < 500 else "server_error")
             if status in (429, 503):
                 self._holdoff.hold(_header(error, "Retry-After"), code)
-            raise Unavailable(WHAT, code) from None
+            raise Unavailable(WHAT, code, self._holdoff.left) from None
         raise Unavailable(
             WHAT, next(code for kind, code in _EXCEPTIONS if isinstance(error, kind))
         ) from None

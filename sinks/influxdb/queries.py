@@ -59,7 +59,7 @@ class InfluxQueries:
     ) -> list[Usage]:
         """One row per group, sorted by its key; without dimensions one row for everything."""
         columns = [*_FIXED, *(d for d in by if d in _TAG_DIMENSIONS and d not in _FIXED)]
-        if "user" in by:
+        if "user" in by or user is not None:
             columns.append("user_id")
         columns += [*_SUMS, *_LATENCIES]
         where = _where(tenant, model, user, since, until)
@@ -70,6 +70,8 @@ class InfluxQueries:
         for row in self._rows(statement, at):
             time = row[at["event_time"]]
             if (since is not None and time < since) or (until is not None and time >= until):
+                continue
+            if user is not None and row[at["user_id"]] != user:
                 continue
             key = key_of(row)
             group = groups.get(key)
@@ -166,7 +168,8 @@ def _where(
     for name, value in (("tenant", tenant), ("model", model)):
         if value is not None:
             conditions.append(f"{name} = {_text(tag_value(tag_of(value)))}")
-    if user is not None:
+    if user is not None and user.isprintable():
+        # InfluxQL has no way to write some of the other characters; rows are looked at again.
         conditions.append(f"user_id = {_text(user)}")
     if since is not None:
         conditions.append(f"time >= {_bounded(since * 1_000 - _MARGIN_NS)}")
@@ -177,7 +180,7 @@ def _where(
 
 def _text(value: str) -> str:
     """A text as InfluxQL has it."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 

@@ -29,5 +29,8 @@ class InfluxSettings(BaseModel):
         default=1_024, ge=16, le=4_096, description="Largest value of a tag, in bytes of UTF-8."
     )
     max_record_bytes: int = Field(
-        default=8 << 20, ge=1_024, le=16 << 20, description="Largest point, in bytes of UTF-8."
+        default=1 << 20,
+        ge=1_024,
+        le=1 << 20,
+        description="Largest point, in bytes of UTF-8; Influx takes no longer text in a field.",
     )

@@ -82,8 +82,13 @@ class InfluxSink:
             for part in _groups(known, 1_000):
                 self._erase(part)
         except Unavailable as error:
-            outcome = Result("unavailable", error.code)
+            outcome = Result("unavailable", error.code, error.retry_after)
         return [outcome if is_identity(i.kind, i.id) else _BAD_ID for i in ids]
+
+    def erased(self, ids: Sequence[RecordId], /) -> frozenset[RecordId]:
+        """See :meth:`schemas.ports.Tombstones.erased`."""
+        known = [identity for identity in ids if is_identity(identity.kind, identity.id)]
+        return frozenset(self._tombstones.asked(known, self._client.deadline()) if known else ())
 
     def count(self) -> int:
         """How many records it holds. Raises Unavailable."""
@@ -121,7 +126,9 @@ class InfluxSink:
             return self._admit(points, deadline)
         except Unavailable as error:
             if error.code not in (REFUSED, TOO_LARGE):
-                return {made.id: Result("unavailable", error.code) for made in points}
+                return {
+                    made.id: Result("unavailable", error.code, error.retry_after) for made in points
+                }
             if len(points) == 1:
                 return {points[0].id: Result("rejected", error.code)}
         # Which line is at fault is told in words only: halves tell it too.

@@ -10,6 +10,7 @@ from schemas.failures import UserError
 from schemas.ports import Unavailable
 from schemas.queries import UsageQueries
 from sinks.influxdb.client import MISSING, Client
+from sinks.influxdb.collisions import Collisions
 from sinks.influxdb.queries import InfluxQueries
 from sinks.influxdb.settings import InfluxSettings
 from sinks.influxdb.sink import InfluxSink
@@ -33,6 +34,7 @@ class InfluxStore:
         self._client = Client(settings)
         self.sink = InfluxSink(self._client, settings)
         self.queries: UsageQueries = InfluxQueries(self._client, settings)
+        self.collisions = Collisions(self._client, settings)
 
     def init(self) -> Sequence[str]:
         """Makes the bucket of the points, with the retention that is set, and that of what was
