@@ -75,6 +75,7 @@ for i = 3, #ARGV, 3 do
   redis.call('ZADD', prompts, 'NX', ARGV[i + 1], id)
   local met = {}
   for _, response in ipairs(redis.call('SMEMBERS', base .. 'of:' .. id)) do
+    met[#met + 1] = response
     met[#met + 1] = redis.call('HGET', responses, response)
     met[#met + 1] = redis.call('SISMEMBER', orphans, response)
     redis.call('ZREM', due, response)

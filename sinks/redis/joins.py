@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import msgspec
 
@@ -16,7 +17,8 @@ from schemas.ports import Unavailable, Waiting
 from sinks.common.packing import body, pack
 from sinks.common.responses import pack_response, prompt_of, unpack_response
 from sinks.redis import join_scripts as scripts
-from sinks.redis.server import RedisServer
+from sinks.redis.recall import Recall
+from sinks.redis.server import RedisServer, Run, Script
 
 PART = "joins"
 LEASE_SECONDS = 60.0
@@ -47,8 +49,11 @@ class RedisJoins:
     server is Unavailable (``out_of_memory``).
 
     A server that loses its last second (``appendfsync everysec`` and a power cut, or a failover)
-    forgets rows and orphan facts: a response may then wait for a prompt that has come, and become
-    an orphan, or an orphan fact may be missing from what a late prompt completes.
+    forgets rows and orphan facts. Whoever added rows within the last seconds adds them again when
+    it meets the server's next run; if they then meet something that its earlier answers did not
+    bring, :meth:`flush` raises, so that the log is read again. What both a server and a worker
+    forget that die at the same moment is lost here: a response may then become an orphan although
+    its prompt has come.
     """
 
     def __init__(
@@ -72,6 +77,9 @@ class RedisJoins:
         self._announced = self._confirmed = self._told = 0
         self._open = False
         self._unheard: list[int] = []
+        self._recall = Recall()
+        self._missed = False
+        server.reminders.append(self._remind)
 
     @cached_property
     def _base(self) -> str:
@@ -91,9 +99,9 @@ class RedisJoins:
             for side, log_time in part:
                 known = b"1" if side.user.known else b"0"
                 arguments += (side.prompt_id, log_time, known + pack(side))
-            answers = self._server.run(PART, scripts.ADD_PROMPTS, [self._base], arguments)
+            answers = self._add(scripts.ADD_PROMPTS, arguments)
             for (side, _), met in zip(part, answers, strict=True):
-                items = [_unpack(*row) for row in zip(met[::2], met[1::2], strict=True)]
+                items = [_unpack(*row) for row in zip(met[1::3], met[2::3], strict=True)]
                 found[side.prompt_id] = tuple(sorted(items, key=_id))
         return found
 
@@ -115,8 +123,7 @@ class RedisJoins:
                     arguments += (
                         _id(item), prompt_of(item), item.log_time, int(item.orphan), _pack(item)
                     )  # fmt: skip
-                answers = self._server.run(PART, scripts.ADD_RESPONSES, [self._base], arguments)
-                self._note(answer, lone, answers)
+                self._note(answer, lone, self._add(scripts.ADD_RESPONSES, arguments))
         return answer
 
     def overdue(self, before: int, limit: int, /) -> Sequence[Waiting]:
@@ -167,14 +174,31 @@ class RedisJoins:
 
     def flush(self) -> None:
         """Tells the server what is confirmed. Rows were stored when their calls returned; a
-        confirmation that cannot be sent now costs a rewrite at worst, so nothing is raised."""
+        confirmation that cannot be sent now costs a rewrite at worst. Raises Unavailable
+        (``restarted``) where a server that forgot rows has kept some from meeting."""
         with self._lock:
+            missed, self._missed = self._missed, False
+            if missed:
+                raise Unavailable(PART, "restarted")
             if self._open and self._told < self._confirmed:
                 with contextlib.suppress(Unavailable):
                     arguments = [self._run, self._confirmable()]
                     self._server.run(PART, scripts.CONFIRM, [self._base], arguments)
                     self._told = self._confirmed
                     self._open = self._confirmed < self._announced or bool(self._unheard)
+
+    def _add(self, script: Script, arguments: list[object]) -> Any:
+        """Runs a script that adds rows, and keeps in mind that it did."""
+        answers = self._server.run(PART, script, [self._base], arguments)
+        self._recall.note(script, arguments, _met(script, arguments, answers))
+        return answers
+
+    def _remind(self, run: Run) -> None:
+        """Adds again what this process added last: the server may have forgotten it."""
+        for told in self._recall.recent():
+            answers = run(told.script, 1, self._base, *told.arguments)
+            if not _met(told.script, told.arguments, answers) <= told.met:
+                self._missed = True
 
     def _confirmable(self) -> int:
         """Nothing from the first mark on whose answer was not heard."""
@@ -189,6 +213,14 @@ class RedisJoins:
         for item, side, orphan in zip(part, answers[::2], answers[1::2], strict=True):
             known = _sides.decode(body(side[1:])) if isinstance(side, bytes) else None
             answer[_id(item)] = (known, bool(orphan) or item.orphan)
+
+
+def _met(script: Script, arguments: Sequence[Any], answers: Sequence[Any]) -> frozenset[str]:
+    """The responses of which the answer tells that they have met their prompt."""
+    if script is scripts.ADD_PROMPTS:
+        return frozenset(id_.decode() for met in answers for id_ in met[::3])
+    ids = arguments[2::5]
+    return frozenset(str(i) for i, side in zip(ids, answers[::2], strict=True) if side is not None)
 
 
 def _id(waiting: Waiting) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,10 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
 )
 """From the special to the general; what stands first decides."""
 _UNSAFE = "allkeys-"
+_RUN = re.compile(rb"run_id:([0-9a-f]+)")
+
+Run = Callable[..., Any]
+"""Runs a script: the script, the number of its keys, keys and arguments."""
 
 
 class RedisServer:
@@ -40,6 +45,10 @@ class RedisServer:
 
     A call takes ``timeout_seconds`` at most and is not repeated by the client, except once over a
     new connection where the pooled one turned out to be closed and repeating is harmless.
+
+    Where a new connection meets another run of the server (or, after a failover, another server),
+    that may have forgotten what it was told last: before anything else is sent over it,
+    ``reminders`` are called with a function that runs a script there.
     """
 
     def __init__(self, settings: RedisSettings) -> None:
@@ -48,6 +57,8 @@ class RedisServer:
         self._client: redis.Redis | None = None
         self._closed = False
         self._lock = threading.Lock()
+        self._run = b""
+        self.reminders: list[Callable[[Run], None]] = []
 
     @property
     def prefix(self) -> str:
@@ -116,9 +127,27 @@ class RedisServer:
             if self._closed:
                 raise Unavailable(what, "closed")
             if self._client is None:
-                self._pool = _pool(self._settings)
+                self._pool = _pool(self._settings, self._greet)
                 self._client = redis.Redis(connection_pool=self._pool)
             return self._client
+
+    def _greet(self, connection: Any) -> None:
+        """Signs in on a new connection, and asks which run of which server it has met."""
+        connection.on_connect()
+
+        def send(*command: Any) -> Any:
+            connection.send_command(*command)
+            return connection.read_response(disable_decoding=True)
+
+        try:
+            found = _RUN.search(send("INFO", "server"))
+        except exceptions.NoPermissionError:
+            return
+        if found and found[1] != self._run:
+            if self._run:
+                for remind in self.reminders:
+                    remind(lambda script, *rest: send("EVAL", script.text, *rest))
+            self._run = found[1]
 
     def _drop(self) -> None:
         """After one connection broke, the idle ones of the pool are likely broken as well."""
@@ -142,8 +171,8 @@ def code_of(error: Exception) -> str:
     return next((code for kind, code in _CODES if isinstance(error, kind)), "unexpected")
 
 
-def _pool(settings: RedisSettings) -> redis.BlockingConnectionPool:
-    options: dict[str, Any] = {}
+def _pool(settings: RedisSettings, greet: Callable[[Any], None]) -> redis.BlockingConnectionPool:
+    options: dict[str, Any] = {"redis_connect_func": greet}
     if settings.user:
         options["username"] = settings.user
     if password := settings.password.get_secret_value():
