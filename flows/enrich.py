@@ -46,6 +46,7 @@ from schemas.records import Mutation
 if TYPE_CHECKING:
     from stages.embed import EmbedStage
     from stages.lookup import LookupStage
+    from stages.pii.stage import PiiStage
 
 BATCH = 256
 POLL_SECONDS = 0.5
@@ -63,12 +64,15 @@ _log = structlog.get_logger("enrich")
 
 class Progress(msgspec.Struct):
     """``completed``: written with everything; ``improved``: written with more than before, and
-    queued again; ``left``: how many wait now, and what those that were tried lack. ``usage``: what
-    the embedder has used."""
+    queued again; ``left``: how many wait now, and what those that were tried lack. ``forgotten``:
+    responses that met their prompts through the graph; ``expired``: those that did, but are not in
+    the log any more. ``usage``: what the embedder has used."""
 
     completed: int = 0
     improved: int = 0
     left: int = 0
+    forgotten: int = 0
+    expired: int = 0
     lacks: dict[str, int] = {}
     usage: dict[str, int] = {}
 
@@ -77,10 +81,14 @@ def enrich(
     settings: Settings,
     *,
     follow: bool = False,
+    forgotten: bool = False,
     stop: Event | None = None,
     services: Callable[..., Services] = open_services,
 ) -> Progress:
     """Tries everything in the queue once; with ``follow`` goes on until ``stop`` is set.
+
+    ``forgotten``: first completes the responses that the join store has forgotten
+    (:mod:`flows.forgotten`).
 
     Works beside a running worker, and several at a time where the queue is in Kafka. A request
     leaves the queue only after what came of it is durable; a crash in between does it again, which
@@ -88,7 +96,14 @@ def enrich(
     cannot be read or written.
     """
     stop = stop or Event()
-    with opened(settings, services) as enricher:
+    with opened(settings, services) as (enricher, stores, pii):
+        if forgotten:
+            from flows.forgotten import complete_forgotten
+            from flows.prove.run import log_view
+
+            with log_view(settings, stores) as log:
+                found = complete_forgotten(settings, stores, log, enricher, pii)
+            enricher.note(found.completed, found.expired)
         if follow:
             enricher.follow(stop)
         else:
@@ -99,20 +114,21 @@ def enrich(
 @contextmanager
 def opened(
     settings: Settings, services: Callable[..., Services] = open_services
-) -> Iterator[Enricher]:
+) -> Iterator[tuple[Enricher, Stores, PiiStage]]:
     """Everything that it takes, closed at the end."""
     keys = load_keys(settings.data, create=False)
     with open_stores(settings, keys) as stores:
-        screen = build_pii(settings, keys).screen_identifier
-        made = services(settings, screen, deferred=True)
+        pii = build_pii(settings, keys)
+        made = services(settings, pii.screen_identifier, deferred=True)
         try:
             check_embedder(settings, made.embedder)
-            yield Enricher(
+            enricher = Enricher(
                 stores,
                 embed_stage(settings, made, stores.vectors),
                 lookup_stage(settings, made, stores.joins),
                 lambda: usage_of(made.embedder),
             )
+            yield enricher, stores, pii
         finally:
             made.close()
 
@@ -205,6 +221,17 @@ class Enricher:
         self._done.completed += completed
         self._done.improved += len(writes) - completed
         return bool(writes)
+
+    def write(self, requests: Sequence[Request]) -> None:
+        """Writes events with what is known of them now; what they lack still is queued. Raises
+        Unavailable."""
+        if requests:
+            write_all(self._stores, self._mutations(requests))
+
+    def note(self, forgotten: int, expired: int) -> None:
+        """Counts what was found in the graph."""
+        self._done.forgotten += forgotten
+        self._done.expired += expired
 
     def end(self) -> Progress:
         """Lets the queue go and says what was done. Raises Unavailable."""

@@ -16,6 +16,14 @@ def enrich(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on until the process is stopped.")
     ] = False,
+    forgotten: Annotated[
+        bool,
+        typer.Option(
+            "--forgotten",
+            help="First complete the responses whose prompts came when the join store had "
+            "forgotten them, from the graph and the log.",
+        ),
+    ] = False,
     as_json: AsJson = False,
     config: Config = None,
     data: Data = None,
@@ -30,11 +38,13 @@ def enrich(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    result = run_enrich(load(config, data), follow=follow, stop=stop)
+    result = run_enrich(load(config, data), follow=follow, forgotten=forgotten, stop=stop)
     if as_json:
         print_json(result)
         return
     rows = [("completed", result.completed), ("improved", result.improved), ("left", result.left)]
+    if forgotten:
+        rows += [("met their prompts", result.forgotten), ("not in the log", result.expired)]
     rows += [(f"lacking {what}", count) for what, count in sorted(result.lacks.items())]
     rows += [(name, count) for name, count in sorted(result.usage.items()) if count]
     console().print(table("Enriched", ("", "events"), rows))

@@ -195,6 +195,25 @@ def forget_sides(settings: Settings) -> None:
         queue.put(changed)
 
 
+def test_what_the_join_store_lost_for_good_is_completed_from_graph_and_log(log: Log) -> None:
+    """It loses everything, again and again: each chunk finds an empty one."""
+    from sinks.sqlite.joins import SqliteJoins
+
+    bench = log.bench("lost", "inline")
+    settings, world = bench.settings(), World()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqliteJoins, "_sides_of", lambda *_: {})
+        patch.setattr(SqliteJoins, "_responses_of", lambda _, ids: dict.fromkeys(ids, ()))
+        world.run(settings)
+    before = contents(bench.database)
+    assert before.graph != log.expected.graph
+    progress = enrich(settings, forgotten=True, services=world)
+    assert progress.forgotten > 100
+    assert (progress.expired, progress.left) == (0, 0)
+    assert_same(log.expected, contents(bench.database))
+    assert enrich(settings, forgotten=True, services=world).forgotten == 0
+
+
 def test_the_worker_stops_reading_while_the_requests_cannot_be_queued(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
