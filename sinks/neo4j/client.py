@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -14,6 +13,7 @@ from neo4j.exceptions import DriverError, Neo4jError
 
 from schemas.failures import UserError
 from schemas.ports import Unavailable
+from sinks.common.quiet import quiet
 from sinks.neo4j.errors import AGAIN, translate
 from sinks.neo4j.settings import Neo4jSettings
 
@@ -23,10 +23,9 @@ Rows = Sequence[Mapping[str, Any]]
 ATTEMPTS = 10
 """How often a transaction is tried that another one stood in the way of."""
 
-# The driver's messages may quote values. Whoever wants them attaches a handler of their own.
-_silenced = logging.getLogger("neo4j")
-_silenced.addHandler(logging.NullHandler())
-_silenced.propagate = False
+SCHEMES = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
+
+quiet("neo4j")
 
 
 class Client:
@@ -123,8 +122,13 @@ def _rows(result: Result) -> list[dict[str, Any]]:
     return [dict(zip(names, record.values(), strict=True)) for record in result]
 
 
+_NO_ADDRESS = "neo4j.uri names no Neo4j server (it is like bolt://host:7687)"
+
+
 def _driver(settings: Neo4jSettings) -> Driver:
     password = settings.password.get_secret_value()
+    if settings.uri.partition("://")[0] not in SCHEMES:
+        raise UserError(_NO_ADDRESS)
     try:
         driver = GraphDatabase.driver(
             settings.uri,
