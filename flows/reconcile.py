@@ -6,24 +6,25 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import structlog
 from bytewax.run import cli_main
 
 from flows.control import Control
 from flows.keys import load_keys
-from flows.reconciling import (
-    EPOCH,
-    BatchWriter,
-    Drain,
-    Drained,
-    QueuePart,
-    build,
-)
+from flows.reconciling import EPOCH, BatchWriter, Drain, Drained, QueuePart, build
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
+from schemas.failures import UserError
+from schemas.ports import Damaged, Unavailable
 from schemas.records import STORES, Store
 
 ONCE = Drain()
 FOLLOW = Drain(follow=True)
+BESIDE = Drain(follow=True, until_empty=True, patience=10.0)
+LEAVING = 3.0
+"""Seconds that a worker's end waits for a store that hangs: what was not settled comes again."""
+
+_log = structlog.get_logger("reconcile")
 
 
 def reconcile(
@@ -53,73 +54,120 @@ def reconcile(
 
 
 @contextmanager
-def reconciling(stores: Stores, drain: Drain = FOLLOW) -> Iterator[Lanes]:
-    """Drains the queues beside a worker that has opened these stores, until the block ends."""
-    lanes = Lanes(stores, STORES, drain)
-    lanes.start()
+def reconciling(
+    stores: Stores, control: Control, drain: Drain = BESIDE, every: float = 5.0
+) -> Iterator[None]:
+    """Drains the queues beside a worker that has opened these stores, until the block ends.
+
+    Looks every few seconds whether something waits, and only then reads a queue: an idle one costs
+    nothing. A drain that fails is started again; meanwhile the worker is degraded, not ended.
+    """
+    ended = threading.Event()
+    lanes: dict[Store, Lane] = {}
+
+    def watch() -> None:
+        while not ended.wait(every):
+            try:
+                backlog = stores.parking.backlog()
+            except (Unavailable, UserError, Damaged):
+                continue  # Whoever parks something finds out as well, and says so.
+            for store, left in backlog.items():
+                lane = lanes.get(store)
+                if lane is not None and lane.failure is not None:
+                    control.degrade(f"reconcile {store}", type(lane.failure).__name__)
+                elif lane is not None:
+                    control.degrade(f"reconcile {store}", None)
+                if left and (lane is None or not lane.alive):
+                    lanes[store] = Lane(stores, store, drain)
+                    lanes[store].start()
+
+    watcher = threading.Thread(target=watch, name="reconcile", daemon=True)
+    watcher.start()
     try:
-        yield lanes
+        yield
     finally:
-        lanes.stop()
-        lanes.join()
+        ended.set()
+        watcher.join()
+        for lane in lanes.values():
+            lane.control.stop()
+        for lane in lanes.values():
+            lane.join(LEAVING)
 
 
-class Lanes:
-    """A dataflow for each store, in a thread of its own. The first failure ends all; ``control``
-    stops all."""
+class Lane:
+    """The dataflow of one store, in a thread of its own; ``control`` stops it."""
 
-    def __init__(self, stores: Stores, only: Sequence[Store], drain: Drain) -> None:
-        self._stores = stores
-        self._drain = drain
+    def __init__(self, stores: Stores, store: Store, drain: Drain) -> None:
         self.control = Control(quiet=True)
-        self.drained: dict[Store, Drained] = {store: Drained() for store in only}
-        self._controls = {store: Control(quiet=True) for store in only}
-        self._threads = [
-            threading.Thread(target=self._run, args=(store,), name=f"reconcile-{store}")
-            for store in only
-        ]
+        self.drained = Drained()
+        self._stores = stores
+        self._store = store
+        self._part = QueuePart(stores.parking, store, self.control, drain, self.drained)
+        self._thread = threading.Thread(target=self._run, name=f"reconcile-{store}", daemon=True)
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
 
-    def stop(self) -> None:
-        """Asks all to end after what is on its way."""
-        for control in (self.control, *self._controls.values()):
-            control.stop()
+    def join(self, seconds: float | None = None) -> None:
+        self._thread.join(seconds)
 
-    def join(self) -> None:
-        """Waits for the end of all, which ``control`` may ask for meanwhile."""
-        for thread in self._threads:
-            while thread.is_alive():
-                if self.control.stopping:
-                    self.stop()
-                thread.join(0.1)
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
 
     @property
     def failure(self) -> BaseException | None:
-        failures = [c.failure for c in self._controls.values() if c.failure is not None]
+        return self.control.failure
+
+    def _run(self) -> None:
+        stores, control = self._stores, self.control
+        writer = BatchWriter(stores.sinks[self._store], stores.letters, control)
+        try:
+            cli_main(  # type: ignore[no-untyped-call]
+                build(self._part, writer, control), workers_per_process=1, epoch_interval=EPOCH
+            )
+        except BaseException as error:
+            control.fail(error)
+        try:
+            stores.parking.release(self._store)
+        except BaseException as error:
+            control.fail(error)
+        if control.failure is not None:
+            _log.error("failed", store=self._store, error=type(control.failure).__name__)
+
+
+class Lanes:
+    """The dataflows of several stores. The first failure ends all; ``control`` stops all."""
+
+    def __init__(self, stores: Stores, only: Sequence[Store], drain: Drain) -> None:
+        self.control = Control(quiet=True)
+        self._lanes = {store: Lane(stores, store, drain) for store in only}
+        self.drained = {store: lane.drained for store, lane in self._lanes.items()}
+
+    def start(self) -> None:
+        for lane in self._lanes.values():
+            lane.start()
+
+    def stop(self) -> None:
+        """Asks all to end after what is on its way."""
+        for lane in self._lanes.values():
+            lane.control.stop()
+
+    def join(self) -> None:
+        """Waits for the end of all, which ``control`` may ask for meanwhile."""
+        while any(lane.alive for lane in self._lanes.values()):
+            if self.control.stopping or self.failure is not None:
+                self.stop()
+            for lane in self._lanes.values():
+                lane.join(0.1)
+
+    @property
+    def failure(self) -> BaseException | None:
+        failures = [lane.failure for lane in self._lanes.values() if lane.failure is not None]
         return failures[0] if failures else None
 
     @property
     def troubles(self) -> dict[str, str]:
         """What does not work at the moment, with the code of why."""
-        return {k: v for control in self._controls.values() for k, v in control.troubles.items()}
-
-    def _run(self, store: Store) -> None:
-        control, stores = self._controls[store], self._stores
-        part = QueuePart(stores.parking, store, control, self._drain, self.drained[store])
-        writer = BatchWriter(stores.sinks[store], stores.letters, control)
-        try:
-            cli_main(  # type: ignore[no-untyped-call]
-                build(part, writer, control), workers_per_process=1, epoch_interval=EPOCH
-            )
-        except BaseException as error:
-            control.fail(error)
-        finally:
-            try:
-                stores.parking.release(store)
-            except BaseException as error:
-                control.fail(error)
-            if control.failed:
-                self.stop()
+        lanes = self._lanes.values()
+        return {k: v for lane in lanes for k, v in lane.control.troubles.items()}

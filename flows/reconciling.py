@@ -50,12 +50,13 @@ class Drained(msgspec.Struct):
 class Drain(msgspec.Struct, frozen=True):
     """How a queue is drained. ``follow``: until stopped, and what a store does not take is tried
     again after ``first`` seconds, twice that, … ``longest``; else everything once, until the store
-    takes nothing of a batch. ``patience``: seconds to wait for what another member of the group may
-    hold."""
+    takes nothing of a batch. ``until_empty``: as ``follow``, until nothing is left. ``patience``:
+    seconds to wait for what another member of the group may hold."""
 
     follow: bool = False
     first: float = 1.0
     longest: float = 30.0
+    until_empty: bool = False
     poll: float = 0.5
     patience: float = 60.0
 
@@ -177,12 +178,13 @@ class QueuePart(StatefulSourcePartition[tuple[str, Batch], None]):
         """The end of the queue, or of what may be read of it."""
         if self._ahead:
             return self._wait()
-        if self._drain.follow:
+        drain = self._drain
+        if drain.follow and (self._again or not drain.until_empty):
             self._after = 0
-            self._pause(self._delay if self._again else self._drain.poll)
+            self._pause(self._delay if self._again else drain.poll)
         elif self._again or self._queue.caught_up(self._store):
             self._finished = True
-        elif time.monotonic() - self._moved > self._drain.patience:
+        elif time.monotonic() - self._moved > drain.patience:
             self._drained.codes = {"read_elsewhere": 0}
             self._finished = True
         self._again.clear()
