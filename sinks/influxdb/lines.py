@@ -96,7 +96,7 @@ def point(record: PointRecord, most_tag: int, most: int) -> Point:
     if not LEAST_NS <= record.time_ns <= GREATEST_NS:
         raise Refusal("bad_number")
     tags = _tags(record)
-    for name, value in (*record.tags.items(), *tags.items()):
+    for name, value in (*record.tags.items(), ("tenant", stamp.tenant or ABSENT)):
         check_texts((name, value))
         if not name or not value or len(value.encode()) > most_tag:
             raise Refusal("bad_tag")
@@ -109,7 +109,7 @@ def point(record: PointRecord, most_tag: int, most: int) -> Point:
     whole = encoded(record)
     if len(whole) > most:
         raise Refusal("too_large")
-    series = (*(escape_tag(tags[name]) for name in TAGS), str(stamp.version))
+    series = (*(escape(tags[name]) for name in TAGS), str(stamp.version))
     return Point(
         stamp.record_id,
         stamp.version,
@@ -156,31 +156,30 @@ def stored(json: str) -> Stored:
 
 
 @lru_cache(8_192)
-def escape_tag(value: str) -> str:
-    """A tag's value as line protocol has it: reversible, on one line, never at odds with a quote.
-
-    >>> escape_tag("a b"), escape_tag("50%\\n")
-    ('a\\\\ b', '50%25%0A')
-    """
-    return _percent(value).translate(_BLANKS)
+def escape(tag: str) -> str:
+    """A stored tag as line protocol has it."""
+    return tag.translate(_BLANKS)
 
 
 @lru_cache(8_192)
-def tag_value(value: str) -> str:
-    """A tag's value as a query answers it or compares with it."""
-    return _percent(value)
-
-
-@lru_cache(8_192)
-def plain(stored_tag: str) -> str | None:
-    """What a stored tag stands for: ``_`` is absent, ``%5F`` a literal ``_``."""
-    value = unquote(stored_tag, errors="strict")
-    return {ABSENT: None, LITERAL_UNDERSCORE: "_"}.get(value, value)
-
-
 def tag_of(value: str | None) -> str:
-    """The reverse of :func:`plain`, without the escapes."""
-    return ABSENT if not value else LITERAL_UNDERSCORE if value == ABSENT else value
+    """A value as a stored tag: never empty, on one line, without quotes; :func:`plain` reverses it.
+
+    >>> tag_of(None), tag_of("_"), tag_of("50%\\n")
+    ('_', '%5F', '50%25%0A')
+    """
+    return ABSENT if not value else LITERAL_UNDERSCORE if value == ABSENT else _percent(value)
+
+
+@lru_cache(8_192)
+def plain(tag: str) -> str | None:
+    """What a stored tag stands for."""
+    return None if tag == ABSENT else unquote(tag, errors="strict")
+
+
+def _stored(tag: str) -> str:
+    """A record's tag, in which ``_`` and ``%5F`` have their meaning already, as a stored one."""
+    return tag if tag in (ABSENT, LITERAL_UNDERSCORE) else _percent(tag)
 
 
 def quoted(text: str) -> str:
@@ -196,7 +195,7 @@ def _tags(record: PointRecord) -> dict[str, str]:
     """Kind and tenant are the stamp's; tags that are not :data:`TAGS` stay in the record."""
     stamp = record.stamp
     own = {"kind": stamp.kind, "tenant": tag_of(stamp.tenant)}
-    return {name: own.get(name) or record.tags.get(name, ABSENT) for name in TAGS}
+    return {name: own.get(name) or _stored(record.tags.get(name, ABSENT)) for name in TAGS}
 
 
 def _fields(stamp: Stamp, fields: Mapping[str, object]) -> str:

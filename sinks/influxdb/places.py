@@ -35,7 +35,7 @@ def record_predicate(record: RecordId, version: int) -> str:
 
 
 def _all(tags: Iterable[tuple[str, str]]) -> str:
-    # Stored tags hold neither quotes nor backslashes: see lines.escape_tag.
+    # Stored tags hold neither quotes nor backslashes: see lines.tag_of.
     return " AND ".join([f'{name}="{value}"' for name, value in tags])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.queries import Dimension, Usage
 from sinks.influxdb.client import Client
-from sinks.influxdb.lines import EVENT, GREATEST_NS, LEAST_NS, plain, tag_of, tag_value
+from sinks.influxdb.lines import EVENT, GREATEST_NS, LEAST_NS, plain, tag_of
 from sinks.influxdb.settings import InfluxSettings
 
 _EPOCH = date(1970, 1, 1)
@@ -167,7 +167,7 @@ def _where(
     conditions = []
     for name, value in (("tenant", tenant), ("model", model)):
         if value is not None:
-            conditions.append(f"{name} = {_text(tag_value(tag_of(value)))}")
+            conditions.append(f"{name} = {_text(tag_of(value))}")
     if user is not None and user.isprintable():
         # InfluxQL has no way to write some of the other characters; rows are looked at again.
         conditions.append(f"user_id = {_text(user)}")
