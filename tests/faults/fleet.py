@@ -81,20 +81,16 @@ topic_prefix = "{name}."
 group = "{name}"
 [neo4j]
 uri = "bolt://{through["neo4j"]}"
-timeout_seconds = 2
 [pinecone]
 host = "http://{through["pinecone"]}"
-timeout_seconds = 2
 [influxdb]
 url = "http://{through["influxdb"]}"
 org = "{address["influxdb"].org}"
 bucket = "{name}"
-timeout_seconds = 2
 [elasticsearch]
 urls = ["http://{through["elasticsearch"]}"]
 prefix = "{name}-"
 replicas = 0
-timeout_seconds = 2
 [redis]
 url = "redis://{through["redis"]}/0"
 prefix = "{name}"

@@ -33,7 +33,7 @@ EVENTS = int(os.environ.get("EVENTS", "1500"))
 KILLS = int(os.environ.get("KILLS", "10"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 FAST = '[embed]\nmode = "off"\n[pii.detect]\nnames = false\n'
-OUTAGE = 8.0
+OUTAGE = 10.0
 """Seconds: longer than the retries of a record."""
 SLICES = 12
 Break = Callable[[Fleet, str], None]
@@ -118,7 +118,7 @@ def test_a_server_that_fails_in_mid_run_costs_nothing(
 ) -> None:
     with ExitStack() as stack:
         worker = stack.enter_context(bench.worker("--follow"))
-        stack.enter_context(bench.start((*COMMAND, "reconcile", "--follow")))
+        drain = stack.enter_context(bench.start((*COMMAND, "reconcile", "--follow")))
         parts = slices(calm.records)
         third = len(parts) // 3
         feed(bench, parts[:third])
@@ -132,6 +132,8 @@ def test_a_server_that_fails_in_mid_run_costs_nothing(
             time.sleep(0.2)
         servers.heal()
         feed(bench, parts[2 * third :] if kind != "kafka" else parts[third:])
+        drain.signal(signal.SIGTERM)
+        drain.wait(0)
         finish(bench, worker, calm)
     check(bench, calm)
 
@@ -217,9 +219,12 @@ def finish(bench: FleetBench, worker: Worker, calm: Calm) -> None:
     bus = KafkaBus(bench.settings())
     assert sum(bus.ends().values()) == len(calm.records)
     worker.until(lambda: sum(bus.lag().values()) == 0, "an end of the lag", 0.5)
-    worker.until(lambda: not any(_backlog(bench).values()), "an end of the backlog", 1.0)
     worker.signal(signal.SIGTERM)
     worker.wait(0)
+    with bench.start((*COMMAND, "reconcile", "--follow")) as drain:
+        drain.until(lambda: not any(_backlog(bench).values()), "an end of the backlog", 1.0)
+        drain.signal(signal.SIGTERM)
+        drain.wait(0)
 
 
 def check(bench: FleetBench, calm: Calm) -> None:
