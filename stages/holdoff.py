@@ -34,6 +34,12 @@ class Holdoff:
             if left > 0:
                 raise Unavailable(self._what, self._code, left)
 
+    @property
+    def suspect(self) -> bool:
+        """Whether the last call failed: the next one is a trial."""
+        with self._lock:
+            return self._failures > 0
+
     def failed(self, code: str, retry_after: float | None = None) -> Unavailable:
         """Counts a failure and answers what to raise; ``retry_after``: the pause it asked for."""
         with self._lock:

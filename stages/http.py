@@ -60,11 +60,15 @@ class HttpService:
             sent["authorization"] = f"Bearer {token}"
         self._client = httpx.Client(headers=sent, verify=_context(ca), timeout=deadline)
 
-    def post(self, path: str, body: bytes) -> bytes:
-        """The body of a 2xx answer. Raises Unavailable; :class:`Refused` for an error status."""
-        end = time.monotonic() + self._deadline
+    def post(self, path: str, body: bytes, deadline: float | None = None) -> bytes:
+        """The body of a 2xx answer. ``deadline``: seconds, where less than usual are left. Raises
+        Unavailable; :class:`Refused` for an error status."""
+        seconds = self._deadline if deadline is None else min(self._deadline, max(deadline, 0.01))
+        end = time.monotonic() + seconds
         try:
-            with self._client.stream("POST", self._url + path, content=body) as response:
+            with self._client.stream(
+                "POST", self._url + path, content=body, timeout=seconds
+            ) as response:
                 answer = self._read(response, end)
         except httpx.TimeoutException:
             raise Unavailable(self._what, "timeout") from None

@@ -27,6 +27,8 @@ SECONDS: Final = 20.0
 vector by then go on without."""
 LONGEST_WAIT: Final = 5.0
 """A service that asks for a longer pause is not waited for."""
+TRIAL: Final = 3
+"""A call to a service that failed last gets this part of the time."""
 SPLITS: Final = 24
 """Most requests more, in one call, to find the text that the service refuses."""
 
@@ -66,6 +68,7 @@ class RemoteEmbedder:
         self.dimensions = api.dimensions
         self._api = api
         self._retries = settings.retries
+        self._timeout = settings.timeout_seconds
         self._price = price
         self._wait = wait
         self._clock = clock
@@ -167,10 +170,16 @@ class RemoteEmbedder:
     def _request(self, texts: Sequence[str], call: _Call) -> list[bytes]:
         """Sends one request until it is answered or no retry helps. Raises Unavailable."""
         body = self._api.request(texts, call.purpose)
-        for attempt in range(self._retries + 1):
+        # A service that hangs must not cost every chunk the whole time: what failed last is tried
+        # once, and briefly.
+        trial = self._holdoff.suspect
+        retries = 0 if trial else self._retries
+        most = self._timeout / TRIAL if trial else self._timeout
+        for attempt in range(retries + 1):
             self._holdoff.check()
             try:
-                reply = self._api.read(self._service.post(self._api.path, body))
+                left = min(most, call.end - self._clock())
+                reply = self._api.read(self._service.post(self._api.path, body, left))
                 vectors = self._checked(reply, len(texts))
             except Malformed:
                 error: Unavailable = Unavailable(WHAT, "malformed_answer")
@@ -187,7 +196,7 @@ class RemoteEmbedder:
             pause = max(pause, error.retry_after or 0.0)
             final = isinstance(error, Refused) and error.status in _REFUSES_US
             late = pause > LONGEST_WAIT or self._clock() + pause > call.end
-            if final or late or attempt == self._retries:
+            if final or late or attempt == retries:
                 self._holdoff.failed(error.code, error.retry_after)
                 raise error
             self._wait(pause)

@@ -20,7 +20,7 @@ from stages.embed.projection import Projected, Projection
 from stages.embed.providers import openai as openai_api
 from stages.embed.providers.cohere import Cohere
 from stages.embed.providers.openai import OpenAi, cut
-from stages.embed.providers.remote import SPLITS, RemoteEmbedder
+from stages.embed.providers.remote import SECONDS, SPLITS, RemoteEmbedder
 from stages.embed.providers.transformers import TransformersEmbedder
 from stages.text.encodings import counter
 from tests.stages.embed.services import Service, cohere, openai, unit, values
@@ -236,6 +236,31 @@ def test_a_service_that_hangs_times_out(made: Any) -> None:
     with pytest.raises(Unavailable) as caught:
         world.embedder.embed(["a"])
     assert caught.value.code == "timeout"
+
+
+def test_a_service_that_hangs_is_tried_briefly_and_once_until_it_answers(made: Any) -> None:
+    world = made("openai", retries=3, timeout_seconds=0.3)
+    world.service.hang.clear()
+    for expected in (4, 5, 6):
+        with pytest.raises(Unavailable):
+            world.embedder.embed(["a"])
+        assert len(world.service.requests) == expected
+        world.clock.now += 60
+    world.service.hang.set()
+    assert world.embedder.embed(["a"]) == [unit("a", 1536)]
+
+
+def test_all_that_a_call_takes_stays_below_its_bound(made: Any) -> None:
+    """The retries of a slow service end with the time for the whole call."""
+    world = made("openai", retries=10)
+    world.service.failures = [
+        (503, {"Retry-After": "4.5"}, {}),
+        (503, {"Retry-After": "4"}, {}),
+    ] * 9
+    with pytest.raises(Unavailable):
+        world.embedder.embed(["a"])
+    assert sum(world.clock.waits) <= SECONDS
+    assert len(world.service.requests) < 11
 
 
 @pytest.mark.parametrize(
