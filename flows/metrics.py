@@ -57,6 +57,10 @@ class Metrics:
         self._rejected = self._counter("events_rejected", "Dead letters.", "stage", "code")
         self._written = self._counter("records_written", "Records by store.", "store", "status")
         self._backlog = self._gauge("reconciliation_backlog", "Records parked.", "store")
+        self._requests = self._gauge("enrichment_backlog", "Events that lack something.")
+        self._embedding = self._gauge(
+            "embedding_usage", "What the embedding service has billed since the start.", "what"
+        )
         self._letters = self._gauge("dead_letters", "Dead letters that are open.")
         self._lag = self._gauge("log_lag", "Records not yet committed.", "topic")
         self._share = self._gauge("rejected_share", "Share rejected of the last events.")
@@ -140,6 +144,14 @@ class Metrics:
     def backlog(self, backlog: Mapping[Store, int]) -> None:
         """Parked records by store."""
         _set_all(self._backlog, backlog)
+
+    def requests(self, count: int) -> None:
+        """Events that wait for their enrichment."""
+        self._requests.set(count)
+
+    def embedding(self, usage: Mapping[str, int]) -> None:
+        """What the embedder has used since the start: requests, tokens, cost_pico_usd, …"""
+        _set_all(self._embedding, usage)
 
     def letters(self, count: int) -> None:
         """Open dead letters."""

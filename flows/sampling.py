@@ -39,6 +39,7 @@ class Sampler:
         control: Control,
         health: Callable[[], Health],
         hit_rates: Callable[[], dict[str, float]],
+        usage: Callable[[], dict[str, int]] = dict,
         every: float,
         display: Display | None = None,
         refresh: float = 0.25,
@@ -51,6 +52,7 @@ class Sampler:
         self._control = control
         self._health = health
         self._hit_rates = hit_rates
+        self._usage = usage
         self._every = every
         self._display = display
         self._refresh = refresh
@@ -112,8 +114,10 @@ class Sampler:
         self._try(lambda: metrics.graph_size(*stores.views.graph.counts()))
         self._try(lambda: metrics.sizes(stores.sizes()))
         self._try(lambda: metrics.backlog(stores.parking.backlog()))
+        self._try(lambda: metrics.requests(stores.requests.backlog()))
         self._try(lambda: metrics.letters(stores.letters.count()))
         metrics.hit_rates(self._hit_rates())
+        metrics.embedding(self._usage())
 
     def _try(self, action: Callable[[], None]) -> None:
         try:

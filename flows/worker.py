@@ -174,6 +174,7 @@ def prepared(
             control=control,
             health=health,
             hit_rates=pipeline.hit_rates,
+            usage=pipeline.usage,
             every=settings.metrics.sample_seconds,
             display=display,
         )

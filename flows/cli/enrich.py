@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from typing import Annotated
 
 import typer
 
-from flows.cli.options import AsJson, Config, Data, load
+from flows.cli.options import AsJson, Config, Data, existing, load
 from flows.cli.output import console, print_json, table
 
 
@@ -34,11 +35,15 @@ def enrich(
     `[embed] mode = "deferred"`. Works beside a running worker.
     """
     from flows.enrich import enrich as run_enrich
+    from flows.logs import configure
 
+    settings = load(config, data)
+    existing(settings)
+    configure(logging.INFO if follow else logging.WARNING)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    result = run_enrich(load(config, data), follow=follow, forgotten=forgotten, stop=stop)
+    result = run_enrich(settings, follow=follow, forgotten=forgotten, stop=stop)
     if as_json:
         print_json(result)
         return

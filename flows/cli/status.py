@@ -34,5 +34,7 @@ def status(as_json: AsJson = False, config: Config = None, data: Data = None) ->
         out.print(
             f"Responses waiting for their prompt: {found.waiting:,}; without it: {found.orphans:,}"
         )
+    if found.lacking:
+        out.print(f"Events to be completed by 'memory-graph enrich': {found.lacking:,}")
     if any(p.lag for p in found.partitions) and not found.worker:
         typer.echo("Events are waiting and no worker runs: start 'memory-graph run'.", err=True)

@@ -28,6 +28,7 @@ class PartitionStatus(msgspec.Struct, frozen=True):
 
 class Status(msgspec.Struct, frozen=True):
     """``worker``: its process id, None when none runs. ``stores``: store, records, parked.
+    ``lacking``: events that wait for their enrichment.
 
     What a store that does not work would say is None; ``troubles`` names it, with the code of why.
     """
@@ -39,6 +40,7 @@ class Status(msgspec.Struct, frozen=True):
     dead_letters: dict[str, int]
     waiting: int | None
     orphans: int | None
+    lacking: int
     troubles: dict[str, str]
 
 
@@ -75,6 +77,7 @@ def status_of(settings: Settings) -> Status:
             dead_letters=letters,
             waiting=waiting,
             orphans=orphans,
+            lacking=stores.requests.backlog(),
             troubles=troubles,
         )
 
