@@ -42,6 +42,12 @@ class Observer(Protocol):
     def dead(self, rejected: Sequence[Rejected], /) -> None: ...
 
 
+class WriteTracer(Protocol):
+    """Who traces writes."""
+
+    def write(self, traced: object, store: Store, started: int, records: int, /) -> None: ...
+
+
 class DeliverySettings(msgspec.Struct, frozen=True):
     """``deadline``: seconds in which a record is tried before it is parked."""
 
@@ -73,8 +79,10 @@ class StoreWriter:
         control: Control,
         observer: Observer,
         settings: DeliverySettings,
+        tracer: WriteTracer | None = None,
     ) -> None:
         self.name: str = sink.store
+        self._tracer = tracer
         self.breaker = Breaker(settings.breaker)
         self._store = sink.store
         self._sink = sink
@@ -90,8 +98,12 @@ class StoreWriter:
 
     def __call__(self, chunk: Chunk[Mutation]) -> None:
         records = [r for m in chunk.items if (r := self._select(m)) is not None]
-        if records:
-            self.deliver(records)
+        if not records:
+            return
+        started = time.time_ns()
+        self.deliver(records)
+        if chunk.trace is not None and self._tracer is not None:
+            self._tracer.write(chunk.trace, self._store, started, len(records))
 
     def deliver(self, records: Sequence[Record]) -> None:
         """Returns when every record is written, parked or a dead letter, or the worker fails."""

@@ -13,10 +13,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec
 import structlog
 
 from flows.control import Control
 from flows.journal import Journal
+from flows.tracing import Tracer, ids_of
 from schemas.chunk import Chunk, Outcome, Stage
 from schemas.failures import Detail, Rejected
 from schemas.items import Decoded, Embedded, Enriched, Measured, kind_of
@@ -86,8 +88,10 @@ class Guard(Generic[In, Out]):
         alarm: Alarm,
         control: Control,
         observer: Observer,
+        tracer: Tracer | None = None,
     ) -> None:
         self.name = stage.name
+        self._tracer = tracer
         self._stage = stage
         self._number = number
         self._journal = journal
@@ -97,6 +101,7 @@ class Guard(Generic[In, Out]):
 
     def __call__(self, chunk: Chunk[In]) -> Outcome[Out]:
         started = time.perf_counter()
+        began = time.time_ns() if chunk.trace is not None else 0
         try:
             outcome = self._waiting(chunk)
         except (Exception, OverBudget) as error:
@@ -106,6 +111,10 @@ class Guard(Generic[In, Out]):
         if not chunk.items:
             self._control.emitted += len(outcome.passed.items)
         self._observer.stage(self.name, len(chunk.items), outcome, seconds)
+        if chunk.trace is not None and self._tracer is not None:
+            self._tracer.stage(chunk.trace, self.name, began, len(chunk.items), outcome)
+            passed = msgspec.structs.replace(outcome.passed, trace=chunk.trace)
+            outcome = msgspec.structs.replace(outcome, passed=passed)
         return outcome
 
     def _waiting(self, chunk: Chunk[In]) -> Outcome[Out]:
@@ -164,6 +173,7 @@ class Guard(Generic[In, Out]):
             except (Exception, OverBudget) as culprit:
                 code = "time_budget" if isinstance(culprit, OverBudget) else "internal_error"
                 rejected.append(reject(self.name, code, item, frame_of(culprit)))
+                _log.warning("rejected", stage=self.name, code=code, **ids_of(item))
             else:
                 passed += outcome.passed.items
                 rejected += outcome.rejected
@@ -174,12 +184,18 @@ class Guard(Generic[In, Out]):
 
 
 class Screen:
-    """Takes out the events that are known to kill the process, before the first stage."""
+    """Takes out the events that are known to kill the process, before the first stage; here a chunk
+    that is traced begins."""
 
-    def __init__(self, isolated: Mapping[tuple[str, int, int], str]) -> None:
+    def __init__(
+        self, isolated: Mapping[tuple[str, int, int], str], tracer: Tracer | None = None
+    ) -> None:
         self._isolated = isolated
+        self._tracer = tracer
 
     def __call__(self, chunk: Chunk[LogRecord]) -> tuple[Chunk[LogRecord], tuple[Rejected, ...]]:
+        if self._tracer is not None and (traced := self._tracer.begin(chunk)) is not None:
+            chunk = msgspec.structs.replace(chunk, trace=traced)
         if not self._isolated:
             return chunk, ()
         passed: list[LogRecord] = []
@@ -191,7 +207,7 @@ class Screen:
                 passed.append(record)
             else:
                 rejected.append(reject(stage, "process_killed", record))
-        return Chunk(chunk.partition, passed, chunk.log_time), tuple(rejected)
+        return Chunk(chunk.partition, passed, chunk.log_time, chunk.trace), tuple(rejected)
 
 
 class Watchdog:

@@ -173,3 +173,21 @@ class MetricsSection(Section):
     rejected_window: int = Field(
         default=1_000, ge=10, description="Events over which that share is measured."
     )
+
+
+class TracingSection(Section):
+    """Spans for OpenTelemetry."""
+
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="URL that spans are sent to with OTLP over HTTP, such as "
+        "http://collector:4318/v1/traces; absent: nothing is traced.",
+    )
+    ratio: float = Field(default=0.05, ge=0, le=1, description="Share of the chunks traced.")
+    events: int = Field(
+        default=32,
+        ge=0,
+        le=10_000,
+        description="Events of a traced chunk whose own trace is continued, where they have one.",
+    )

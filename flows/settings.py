@@ -28,6 +28,7 @@ from flows.sections import (
     LogSection,
     MetricsSection,
     StoresSection,
+    TracingSection,
     WorkerSection,
 )
 from schemas.failures import UserError
@@ -97,7 +98,10 @@ class Settings(BaseSettings):
         default=DeliverySection(), description="How records get into the stores."
     )
     metrics: MetricsSection = Field(
-        default=MetricsSection(), description="The metrics for Prometheus."
+        default=MetricsSection(), description="Metrics for Prometheus, and the health for probes."
+    )
+    tracing: TracingSection = Field(
+        default=TracingSection(), description="Spans for OpenTelemetry."
     )
 
     @property

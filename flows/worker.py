@@ -40,6 +40,7 @@ from flows.source import LogSource, Reading, Settle, Span
 from flows.stats import RunStats, RunSummary
 from flows.stores import SELECT, Stores, open_stores
 from flows.supervisor import member_folder, suspects_file
+from flows.tracing import Tracer, open_tracer
 from schemas.chunk import Outcome
 from schemas.failures import Rejected
 from schemas.ports import Unavailable
@@ -147,6 +148,9 @@ def prepared(
         stack.enter_context(quiet_heap())
         names = tuple(stage.name for stage in pipeline.stages)
         observers = Observers(stats, metrics)
+        tracer = open_tracer(settings.tracing)
+        if tracer is not None:
+            stack.callback(tracer.close)
 
         journal = Journal(data / "inflight", names, suspects)
         stack.callback(journal.close)
@@ -180,14 +184,14 @@ def prepared(
         )
         stack.callback(sampler.close)
         guards = {
-            stage.name: Guard(stage, number, journal, alarm, control, observers)
+            stage.name: Guard(stage, number, journal, alarm, control, observers, tracer)
             for number, stage in enumerate(pipeline.stages)
         }
         parts = ingest.Parts(
             source=LogSource(part),
-            screen=Screen(journal.isolated),
+            screen=Screen(journal.isolated, tracer),
             guards=guards,
-            outputs=outputs(settings, stores, control, observers),
+            outputs=outputs(settings, stores, control, observers, tracer),
         )
         yield Prepared(ingest.build(parts), control, sampler, stats, port)
 
@@ -226,7 +230,11 @@ def worker_keys(settings: Settings) -> Keys:
 
 
 def outputs(
-    settings: Settings, stores: Stores, control: Control, observers: Observers
+    settings: Settings,
+    stores: Stores,
+    control: Control,
+    observers: Observers,
+    tracer: Tracer | None = None,
 ) -> dict[str, BarrierSink[Any]]:
     """The four stores, the dead letters and the enrichment requests, each behind the barrier."""
     section = settings.delivery
@@ -234,7 +242,7 @@ def outputs(
         store: BarrierSink(
             StoreWriter(
                 sink, SELECT[store], stores.parking, stores.letters, control, observers,
-                section.delivery,
+                section.delivery, tracer,
             ),
             control,
             section.threads,

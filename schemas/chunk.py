@@ -19,12 +19,14 @@ class Chunk(msgspec.Struct, Generic[T_co], frozen=True):
     """Up to a few hundred items of one partition, in log order.
 
     ``log_time`` is the source's watermark in milliseconds: no partition will deliver an older
-    record, except after a restart.
+    record, except after a restart. ``trace`` belongs to who traces the dataflow; a stage need not
+    pass it on.
     """
 
     partition: Partition
     items: Sequence[T_co]
     log_time: int = 0
+    trace: object = None
 
 
 class Outcome(msgspec.Struct, Generic[T_co], frozen=True):
