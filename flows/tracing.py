@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext
 
 NAME = "llm-memory-graph"
-LINKS = 128
+LINKS = 32
 """Events that a chunk's span links to."""
 LAST_EXPORT = 2.0
 """Seconds that the end of a worker waits for the collector."""
