@@ -37,13 +37,13 @@ class Gaps:
         if self._accept:
             return start
         self._open[partition] = first, last
-        self._control.trouble(f"partition {partition}", "offset_gap")
+        self._control.degrade(f"partition {partition}", "offset_gap")
         return None
 
     def forget(self, partition: Partition) -> None:
         """Another member has it now."""
         if self._open.pop(partition, None) is not None:
-            self._control.trouble(f"partition {partition}", None)
+            self._control.degrade(f"partition {partition}", None)
 
     def report(self) -> None:
         """Raises UserError where a partition was stopped."""
