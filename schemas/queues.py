@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -11,7 +11,7 @@ from schemas.failures import Rejected
 from schemas.items import Lack as Lack
 from schemas.items import Request as Request
 from schemas.log import Origin, Original
-from schemas.records import Record, Store
+from schemas.records import Record, RecordId, Store
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -137,6 +137,11 @@ class ParkingQueue(Parking, Protocol):
         """Counts an attempt that failed again, with its code."""
         ...
 
+    def waiting(self, store: Store, /) -> Iterator[tuple[RecordId, int]]:
+        """What waits, with its version, without taking it: for anybody, beside the readers. One may
+        be answered more than once."""
+        ...
+
     def caught_up(self, store: Store, /) -> bool:
         """False while more may come of :meth:`take`, although it has just answered nothing."""
         ...
@@ -181,6 +186,11 @@ class RequestQueue(Requests, Protocol):
 
     def failed(self, tried: Sequence[Queued], /) -> None:
         """Counts an attempt that left something lacking."""
+        ...
+
+    def waiting(self) -> Iterator[RecordId]:
+        """The events that wait, without taking them: for anybody, beside the reader. One may be
+        answered more than once."""
         ...
 
     def caught_up(self) -> bool:

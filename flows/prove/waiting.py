@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from schemas.items import kind_of
-from schemas.queues import Parked, RequestQueue
+from schemas.queues import ParkingQueue, RequestQueue
 from schemas.records import STORES, RecordId, Store
 
-BATCH = 500
 _FRESH = 1.0
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
@@ -21,19 +19,11 @@ CREATE TABLE requested (kind, id, PRIMARY KEY (kind, id)) WITHOUT ROWID;
 """
 
 
-class ParkedRecords(Protocol):
-    """The reconciliation queues as their reader sees them."""
-
-    def take(self, store: Store, limit: int, /, after: int = 0) -> Sequence[Parked]:
-        """Up to ``limit`` of the oldest behind sequence ``after``, left in the queue."""
-        ...
-
-
 class Waiting:
     """Which records wait for a store, with the greatest version that does, and which events for
     an enrichment."""
 
-    def __init__(self, parking: ParkedRecords, requests: RequestQueue | None) -> None:
+    def __init__(self, parking: ParkingQueue, requests: RequestQueue | None) -> None:
         self._parking = parking
         self._requests = requests
         self._index: sqlite3.Connection | None = None
@@ -47,16 +37,17 @@ class Waiting:
         index = sqlite3.connect("", isolation_level=None)  # A file that goes with the connection.
         index.executescript(_SCHEMA)
         for store in STORES:
-            for batch in self._parked(store):
-                stamps = [parked.record.stamp for parked in batch]
-                rows = [(store, stamp.kind, stamp.id, stamp.version) for stamp in stamps]
-                index.executemany(
-                    "INSERT INTO parked VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                    " version = max(version, excluded.version)",
-                    rows,
-                )
-        for events in self._requested():
-            index.executemany("INSERT OR IGNORE INTO requested VALUES (?, ?)", events)
+            waiting = self._parking.waiting(store)
+            index.executemany(
+                "INSERT INTO parked VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " version = max(version, excluded.version)",
+                ((store, found.kind, found.id, version) for found, version in waiting),
+            )
+        if self._requests is not None:
+            index.executemany(
+                "INSERT OR IGNORE INTO requested VALUES (?, ?)",
+                ((found.kind, found.id) for found in self._requests.waiting()),
+            )
         self._index = index
         self._read_at = time.monotonic()
 
@@ -82,16 +73,3 @@ class Waiting:
         if not ids:
             return []
         return self._index.execute(f"{query} IN (VALUES {marks})", values).fetchall()
-
-    def _parked(self, store: Store) -> Iterator[Sequence[Parked]]:
-        after = 0
-        while batch := self._parking.take(store, BATCH, after):
-            yield batch
-            after = batch[-1].sequence
-
-    def _requested(self) -> Iterator[Iterable[tuple[str, str]]]:
-        after = 0
-        while self._requests is not None and (batch := self._requests.take(BATCH, after)):
-            events = [queued.request.item.event for queued in batch]
-            yield [(kind_of(event), event.id) for event in events]
-            after = batch[-1].sequence

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.log import Partition
-from sinks.kafka.reader import EARLIEST, SECONDS, ends, patiently
+from sinks.kafka.reader import EARLIEST, SECONDS, TopicReader, ends, patiently
 from sinks.kafka.settings import KafkaSettings
 
 
@@ -28,6 +29,25 @@ def backlog(
             begin = max(first[partition], committed.get(partition, 0))
             left[partition.topic] += max(0, last[partition] - begin)
     return left
+
+
+def waiting(
+    admin: AdminClient, settings: KafkaSettings, topic: str, group: str
+) -> Iterator[dict[str, bytes]]:
+    """The headers of all messages that a group has before it, without being one of its members.
+    Raises as :func:`backlog`."""
+    partitions = list(ends(admin, settings, [topic]))
+    begin = _positions(admin, settings, group, partitions, SECONDS)
+    reader = TopicReader(settings, [topic], begin=begin)
+    try:
+        for _, message in reader.read():
+            yield {name: content or b"" for name, content in _headers(message)}
+    finally:
+        reader.close()
+
+
+def _headers(message: Any) -> list[tuple[str, bytes]]:
+    return message.headers() or []
 
 
 def _positions(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import structlog
 from confluent_kafka.admin import AdminClient
 
 from schemas.failures import UserError
+from schemas.items import Kind
 from schemas.queues import DeadLetters, Parked, Refused
-from schemas.records import STORES, Record, Store
+from schemas.records import STORES, Record, RecordId, Store
 from sinks.common.packing import pack, unpack_record
-from sinks.kafka.backlog import backlog
+from sinks.kafka.backlog import backlog, waiting
 from sinks.kafka.client import open_admin
 from sinks.kafka.envelope import Envelope
 from sinks.kafka.producer import ROOM, KafkaProducer, Message
@@ -130,17 +131,29 @@ class KafkaParking:
 
     def backlog(self) -> Mapping[Store, int]:
         """How many messages stand behind what the groups have committed. Raises Unavailable."""
-        with self._lock:
-            if self._admin is None:
-                self._admin = open_admin(self._settings)
-            topics = {reconciliation(s): reconcile_group(self._settings, s) for s in STORES}
-            left = backlog(self._admin, self._settings, topics)
+        topics = {reconciliation(s): reconcile_group(self._settings, s) for s in STORES}
+        left = backlog(self._connected(), self._settings, topics)
         return {store: left[reconciliation(store)] for store in STORES}
+
+    def waiting(self, store: Store, /) -> Iterator[tuple[RecordId, int]]:
+        """See :meth:`schemas.queues.ParkingQueue.waiting`."""
+        topic, group = reconciliation(store), reconcile_group(self._settings, store)
+        for headers in waiting(self._connected(), self._settings, topic, group):
+            if headers.get("x-parked-format") == FORMAT:
+                kind: Kind = headers["x-event-kind"].decode()  # type: ignore[assignment]
+                identity = RecordId(kind, headers["x-event-id"].decode())
+                yield identity, int(headers["x-record-version"])
 
     def close(self) -> None:
         """Ends the reading; the producer has other users."""
         for store in STORES:
             self.release(store)
+
+    def _connected(self) -> AdminClient:
+        with self._lock:
+            if self._admin is None:
+                self._admin = open_admin(self._settings)
+            return self._admin
 
     def _opened(self, store: Store, item: Item) -> Parked | None:
         """A record of ours; None for a message that is none."""

@@ -93,8 +93,8 @@ class KafkaQueue:
         return sequence in self._held
 
     def caught_up(self) -> bool:
-        """Whether this member has settled all that stands in the topic now."""
-        if self._consumer is None or self._held:
+        """Whether this member has taken all that stands in the topic now."""
+        if self._consumer is None:
             return False
         try:
             listed = self._consumer.list_topics(self._name, timeout=_JOINING).topics[self._name]

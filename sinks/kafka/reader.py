@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -55,17 +55,23 @@ _MOVING = (
 
 
 class TopicReader:
-    """Reads topics from their beginnings, each message once. Not safe for several threads.
+    """Reads topics from their beginnings, or from ``begin``, each message once. For one thread.
 
     ``seconds`` is how long the brokers may answer nothing before a call raises Unavailable. Topics
     by their logical names. Connects at the first call.
     """
 
     def __init__(
-        self, settings: KafkaSettings, topics: Sequence[str], *, seconds: float = SECONDS
+        self,
+        settings: KafkaSettings,
+        topics: Sequence[str],
+        *,
+        begin: Mapping[Partition, int] = {},
+        seconds: float = SECONDS,
     ) -> None:
         self._settings = settings
         self._topics = topics
+        self._begin = begin
         self._seconds = seconds
         self._admin: AdminClient | None = None
         self._consumer: Consumer | None = None
@@ -141,7 +147,7 @@ class TopicReader:
             self._next.clear()
         if found.keys() - self._next.keys():
             for partition in found:
-                self._next.setdefault(partition, 0)
+                self._next.setdefault(partition, self._begin.get(partition, 0))
             prefix = self._settings.topic_prefix
             self._consumer.assign(
                 [TopicPartition(prefix + p.topic, p.number, at) for p, at in self._next.items()]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import structlog
 from confluent_kafka.admin import AdminClient
 
 from schemas.failures import UserError
-from schemas.items import kind_of
+from schemas.items import Kind, kind_of
 from schemas.queues import Queued, Request
+from schemas.records import RecordId
 from sinks.common.requests import pack_request, unpack_request
-from sinks.kafka.backlog import backlog
+from sinks.kafka.backlog import backlog, waiting
 from sinks.kafka.client import open_admin
 from sinks.kafka.envelope import Envelope
 from sinks.kafka.producer import ROOM, KafkaProducer, Message
@@ -101,15 +102,26 @@ class KafkaRequests:
 
     def backlog(self) -> int:
         """How many messages stand behind what the group has committed. Raises Unavailable."""
-        with self._lock:
-            if self._admin is None:
-                self._admin = open_admin(self._settings)
-            groups = {ENRICHMENT: enrich_group(self._settings)}
-            return backlog(self._admin, self._settings, groups)[ENRICHMENT]
+        groups = {ENRICHMENT: enrich_group(self._settings)}
+        return backlog(self._connected(), self._settings, groups)[ENRICHMENT]
+
+    def waiting(self) -> Iterator[RecordId]:
+        """See :meth:`schemas.queues.RequestQueue.waiting`."""
+        group = enrich_group(self._settings)
+        for headers in waiting(self._connected(), self._settings, ENRICHMENT, group):
+            if headers.get("x-request-format") == FORMAT:
+                kind: Kind = headers["x-event-kind"].decode()  # type: ignore[assignment]
+                yield RecordId(kind, headers["x-event-id"].decode())
 
     def close(self) -> None:
         """Ends the reading; the producer has other users."""
         self.release()
+
+    def _connected(self) -> AdminClient:
+        with self._lock:
+            if self._admin is None:
+                self._admin = open_admin(self._settings)
+            return self._admin
 
     def _message(self, request: Request) -> Message | None:
         event = request.item.event

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 
+from schemas.items import Kind
 from schemas.queues import Parked
-from schemas.records import STORES, Record, Store
+from schemas.records import STORES, Record, RecordId, Store
 from sinks.common.packing import pack, unpack_record
 from sinks.sqlite.database import Database
 from sinks.sqlite.errors import FILE_CODES
@@ -25,6 +26,10 @@ _TAKE = (
 )
 _SETTLE = "DELETE FROM parking WHERE sequence = ?"
 _FAILED = "UPDATE parking SET attempts = attempts + 1, code = ? WHERE sequence = ?"
+_WAITING = (
+    "SELECT sequence, kind, id, version FROM parking WHERE store = ? AND sequence > ?"
+    " ORDER BY sequence LIMIT 5000"
+)
 _BACKLOG = "SELECT store, count(*) FROM parking GROUP BY store"
 
 
@@ -68,6 +73,13 @@ class SqliteParking:
         """See :meth:`schemas.queues.ParkingQueue.failed`."""
         self._many(_FAILED, [(code, parked.sequence) for parked, code in tried]).result()
 
+    def waiting(self, store: Store, /) -> Iterator[tuple[RecordId, int]]:
+        """See :meth:`schemas.queues.ParkingQueue.waiting`."""
+        after = 0
+        while found := self._page(store, after):
+            after = found[-1][0]
+            yield from ((RecordId(kind, id_), version) for _, kind, id_, version in found)
+
     def caught_up(self, store: Store, /) -> bool:  # noqa: ARG002
         """See :meth:`schemas.queues.ParkingQueue.caught_up`."""
         return True
@@ -79,6 +91,9 @@ class SqliteParking:
         """How many wait, of every store."""
         counts = self._database.read(PART, lambda c: c.execute(_BACKLOG).fetchall())
         return dict.fromkeys(STORES, 0) | dict(counts)
+
+    def _page(self, store: Store, after: int) -> list[tuple[int, Kind, str, int]]:
+        return self._database.read(PART, lambda c: c.execute(_WAITING, (store, after)).fetchall())
 
     def _many(self, statement: str, rows: Sequence[tuple[object, ...]]) -> Future[None]:
         def job(connection: sqlite3.Connection) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from schemas.items import kind_of
+from schemas.items import Kind, kind_of
 from schemas.queues import Queued, Request
 from schemas.records import RecordId
 from sinks.common.requests import knowledge, pack_request, unpack_request
@@ -22,6 +22,7 @@ _PUT = (
 _TAKE = (
     "SELECT sequence, request, attempts FROM requests WHERE sequence > ? ORDER BY sequence LIMIT ?"
 )
+_WAITING = "SELECT sequence, kind, id FROM requests WHERE sequence > ? ORDER BY sequence LIMIT 5000"
 _SETTLE = "DELETE FROM requests WHERE sequence = ?"
 _FAILED = "UPDATE requests SET attempts = attempts + 1 WHERE sequence = ?"
 _PENDING = "SELECT kind, id FROM requests WHERE id IN (SELECT value FROM json_each(?))"
@@ -58,6 +59,13 @@ class SqliteRequests:
         """See :meth:`schemas.queues.RequestQueue.failed`."""
         self._many(_FAILED, [(queued.sequence,) for queued in tried])
 
+    def waiting(self) -> Iterator[RecordId]:
+        """See :meth:`schemas.queues.RequestQueue.waiting`."""
+        after = 0
+        while found := self._page(after):
+            after = found[-1][0]
+            yield from (RecordId(kind, id_) for _, kind, id_ in found)
+
     def caught_up(self) -> bool:
         """See :meth:`schemas.queues.RequestQueue.caught_up`: always, here."""
         return True
@@ -79,6 +87,9 @@ class SqliteRequests:
     def forget(self, ids: Sequence[RecordId], /) -> None:
         """Removes what waits of these events: they were erased. Durable when it returns."""
         self._many(_FORGET, [(identity.kind, identity.id) for identity in ids])
+
+    def _page(self, after: int) -> list[tuple[int, Kind, str]]:
+        return self._database.read(PART, lambda c: c.execute(_WAITING, (after,)).fetchall())
 
     def _many(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         def job(connection: sqlite3.Connection) -> None:

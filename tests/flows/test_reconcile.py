@@ -145,6 +145,19 @@ def test_a_store_that_is_down_holds_up_no_other_and_drains_when_it_is_back(world
     assert world.letters.count() == 0
 
 
+def test_anybody_may_see_what_waits_without_taking_it(world: World) -> None:
+    world.park("graph", 300)
+    world.sinks["graph"].open.clear()
+    with world.following():
+        until(lambda: world.sinks["graph"].calls > 0)
+        expected = {(record("graph", n).stamp.record_id, 1) for n in range(300)}
+        assert set(world.parking.waiting("graph")) == expected
+        assert list(world.parking.waiting("search")) == []
+        world.sinks["graph"].open.set()
+        until(lambda: world.parking.backlog()["graph"] == 0)
+        assert list(world.parking.waiting("graph")) == []
+
+
 def test_a_stop_in_mid_drain_loses_nothing(world: World) -> None:
     expected = world.park("graph", 3_000)
     with world.following():

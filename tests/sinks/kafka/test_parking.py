@@ -212,6 +212,9 @@ def test_requests_come_back_as_they_were(queues: KafkaQueues) -> None:
     wanted = [request(n) for n in range(20)]
     queues.requests.put(wanted)
     assert queues.requests.backlog() == 20
+    assert set(queues.requests.waiting()) == {
+        record("graph", n, kind="response").stamp.record_id for n in range(20)
+    }
     found: list[Queued] = []
     _until(lambda: found.extend(queues.requests.take(500, _last(found))), found, 20)
     assert sorted((q.request for q in found), key=str) == sorted(wanted, key=str)
