@@ -186,7 +186,7 @@ class Client:
     def _raise(self, error: Exception) -> NoReturn:
         if self._closed:
             raise Unavailable(WHAT, "closed") from None
-        if isinstance(error, ApiError):
+        if isinstance(error, ApiError) and not isinstance(error, UnsupportedProductError):
             status = error.meta.status
             code = code_of_status(status)
             if status in (429, 503):

@@ -77,8 +77,8 @@ class ElasticsearchSink:
         return found
 
     def delete(self, ids: Sequence[RecordId], /) -> Sequence[Result]:
-        """Erases records. Their text leaves the disk when the segments are merged, which is asked
-        for at once and goes on after this returns."""
+        """Erases records. Their text leaves the disk when Elasticsearch merges the segments: see
+        :meth:`sinks.elasticsearch.store.ElasticsearchStore.expunge`."""
         known = list(dict.fromkeys(i for i in ids if is_identity(i.kind, i.id)))
         outcome = ERASED
         try:
@@ -167,13 +167,8 @@ class ElasticsearchSink:
         lines = [line for i in ids for line in tombstone(i, self._names.tombstones)]
         _all(self._client.bulk(lines, deadline))
         places = self._places(ids, deadline)
-        if not places:
-            return
-        self._remove([(identity, index) for identity, index, _ in places], deadline)
-        indices = ",".join(sorted({index for _, index, _ in places}))
-        self._client.call(
-            "POST", f"/{indices}/_forcemerge?only_expunge_deletes=true&wait_for_completion=false"
-        )
+        if places:
+            self._remove([(identity, index) for identity, index, _ in places], deadline)
 
     def _remove(self, places: Sequence[tuple[RecordId, str]], deadline: Deadline) -> None:
         _all(self._client.bulk([deletion(i, index) for i, index in places], deadline))

@@ -54,6 +54,21 @@ class ElasticsearchStore:
             if version < FORMAT:
                 raise UserError(f"Elasticsearch has an older {name}; {_HINT}")
 
+    def expunge(self) -> int:
+        """Asks for a merge of the segments with removed or replaced documents, in the background;
+        answers how many such documents are still on disk.
+
+        Elasticsearch keeps them for its copies for some half a minute at least: ask again until
+        none is left. Raises Unavailable.
+        """
+        events = self._names.events
+        self._client.call("POST", f"/{events}/_flush?force=true&wait_if_ongoing=true")
+        self._client.call(
+            "POST", f"/{events}/_forcemerge?only_expunge_deletes=true&wait_for_completion=false"
+        )
+        answer = self._client.call("GET", f"/{events}/_stats/docs")
+        return int(answer["_all"]["total"].get("docs", {}).get("deleted", 0))
+
     def size(self) -> int | None:
         """Bytes on disk, copies included. Raises Unavailable."""
         answer = self._client.call(

@@ -16,10 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.items import Screened
 from schemas.ports import ERASED
 from schemas.records import (
-    DocumentRecord,
     EdgeWrite,
     GraphRecord,
     NodeWrite,
@@ -43,6 +41,7 @@ from sinks.sqlite.timeseries_queries import UsageQueries
 from sinks.sqlite.vector import VectorSettings, VectorSink
 from sinks.sqlite.vector_queries import VectorQueries
 from tests.conformance.records import record, stamp
+from tests.sinks.library import LIBRARY, WORDS, document
 
 
 def _vector(number: int, values: Any, **changes: Any) -> VectorRecord:
@@ -164,52 +163,13 @@ def test_usage_by_dimensions(database: Database) -> None:
     assert queries.usage(["user"], tenant="nobody") == []
 
 
-def _document(number: int, text: str, **changes: Any) -> DocumentRecord:
-    fields = {"session": changes.pop("session", "s"), "model": changes.pop("model", "m")}
-    return DocumentRecord(stamp(number, **changes), Screened(text), fields)
-
-
 @pytest.fixture
 def library(database: Database) -> SearchQueries:
-    SearchSink(database).write(
-        [
-            _document(1, "Sorting a list of files in Python"),
-            _document(2, "The list is sorted; files are not. List list list", tenant="x"),
-            _document(3, "Café conversation über Configuration", kind="response"),
-            _document(4, "日本語の文章を検索する", session="other"),
-            _document(5, "an e-mail to the C++ team: a_b 3.14", model="gpt"),
-            _document(6, ""),
-        ]
-    )
+    SearchSink(database).write(LIBRARY)
     return SearchQueries(database)
 
 
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        ("list files", {1, 2}),
-        ('"list of files"', {1}),
-        ('"files of list"', set()),
-        ("LIST -sorted", {1}),
-        ("conf*", {3}),
-        ("conf", set()),
-        ("cafe uber", {3}),
-        ("検索", {4}),
-        ("検索 -日本語", set()),
-        ("日本語* 文章", {4}),
-        ("e-mail", {5}),
-        ("C++ 3.14", {5}),
-        ("text:list", set()),
-        ("list OR café", set()),
-        ("NEAR(list files)", set()),
-        ("", set()),
-        ("-list", set()),
-        ('"unbalanced list', set()),
-        ('"list of', {1}),
-        ("* ^ ( ) : \0 {} + -", set()),
-        ('list "" AND', set()),
-    ],
-)
+@pytest.mark.parametrize(("words", "found"), WORDS)
 def test_words_find(library: SearchQueries, words: str, found: set[int]) -> None:
     hits = library.search(words)
     assert {hit.id.id for hit in hits} == {stamp(n).id for n in found}
@@ -218,7 +178,7 @@ def test_words_find(library: SearchQueries, words: str, found: set[int]) -> None
 @pytest.fixture(scope="module")
 def words_stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SearchQueries]:
     opened = Database.open(tmp_path_factory.mktemp("search") / "memory.db")
-    SearchSink(opened).write([_document(n, f"some words {n} and 本文") for n in range(5)])
+    SearchSink(opened).write([document(n, f"some words {n} and 本文") for n in range(5)])
     yield SearchQueries(opened)
     opened.close()
 
@@ -257,11 +217,11 @@ def test_ranking_marks_filters_and_pages(library: SearchQueries) -> None:
 
 def test_a_rewrite_changes_what_is_found(database: Database) -> None:
     sink, queries = SearchSink(database), SearchQueries(database)
-    first = _document(1, "alpha beta")
+    first = document(1, "alpha beta")
     sink.write([first])
     sink.write([msgspec.structs.replace(first, fields={"session": "later"})])
     assert [hit.session for hit in queries.search("alpha")] == ["later"]
-    sink.write([_document(1, "gamma", version=2)])
+    sink.write([document(1, "gamma", version=2)])
     assert queries.search("alpha") == []
     assert len(queries.search("gamma")) == 1
     check = "INSERT INTO search_index (search_index, rank) VALUES ('integrity-check', 1)"
