@@ -38,7 +38,8 @@ class Buffer:
         self.era = era
         self.end = end
         self.fetched: int | None = None
-        self.at_end = self.paused = self.late = self.stopped = False
+        self.at_end = self.late = self.stopped = False
+        self.paused = True  # Perhaps: the client keeps that beyond an assignment.
         self.size = 0
         self._lock = lock
         self._records: deque[tuple[LogRecord, int]] = deque()

@@ -201,9 +201,11 @@ class KafkaLog:
                     self._on_commit(None, self._members().commit(offsets=todo, asynchronous=False))
                 except KafkaException as error:
                     self._watch.commit_failed(error.args[0])
-                    self._fill(0.0)  # Serves the group, which may have taken partitions away.
-                    self._control.wait(0.1)
+                self._fill(0.0)  # Serves the group, which may have taken partitions away.
+                done = not self._uncommitted()
             self._control.check()
+            if not done:
+                self._control.wait(0.1)
         if not self._follow:
             self._gaps.report()
 
@@ -246,8 +248,7 @@ class KafkaLog:
         if error is None:
             buffer.put(message)
             self._watch.works()
-            if not buffer.paused and self._full(buffer):
-                buffer.paused = self._control_flow(self._members().pause, buffer)
+            buffer.paused = self._full(buffer) and self._control_flow(self._members().pause, buffer)
         elif error.code() == KafkaError._PARTITION_EOF:
             buffer.reached(message.offset() or 0)
             self._watch.works()

@@ -8,6 +8,7 @@ FILE exists, the sink waits, as for a store that is down.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import sys
 import time
@@ -53,6 +54,7 @@ def main() -> int:
     parser.add_argument("--hold", type=Path)
     given = parser.parse_args()
     settings = KafkaSettings.model_validate_json(given.settings)
+    faulthandler.enable()
     control = Control(quiet=True)
     with signals(control, 30.0):
         print("ready", flush=True)

@@ -107,8 +107,14 @@ class Fleet:
     def drain(self) -> None:
         """Reads the rest and ends with nothing left."""
         process = self.start("--once")
+        try:
+            code = process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # With a traceback of every thread.
+            process.wait(60)
+            raise AssertionError(self.logs()) from None
+        assert code == 0, self.logs()
         self.members.remove(process)
-        assert process.wait(120) == 0, self.logs()
 
     def logs(self) -> str:
         return "\n".join(p.read_text()[-3_000:] for p in sorted(self.folder.glob("log*")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from bytewax.inputs import AbortExecution
 
@@ -267,3 +269,64 @@ def test_a_partition_that_was_empty_has_a_commit(world: World) -> None:
     with pytest.raises(AbortExecution):
         drain(world.part(control))
     assert "llm.prompts.v1:3 0 to 0" in str(control.failure)
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_what_another_member_had_for_a_while_is_read_on(world: World, protocol: str) -> None:
+    """Partitions that were paused when they went are not when they come back."""
+    settings = world.settings.model_copy(update={"protocol": protocol})
+    for number in range(4):
+        world.produce(PROMPTS, number, *range(1, 2_001))
+    control = Control(quiet=True)
+    part = world.part(control, settings=settings, follow=True, limit=5, work=1000.0)
+    seen = {(c.partition.number, r.origin.offset) for c in [full(part)] for r in c.items}
+    other_control = Control(quiet=True)
+    other = world.part(other_control, settings=settings, follow=True, limit=5, work=1000.0)
+
+    def both() -> bool:
+        for one in (part, other):
+            for _, chunk in one.next_batch():
+                seen.update((chunk.partition.number, r.origin.offset) for r in chunk.items)
+            one.snapshot()
+        return bool(other_control.assigned)
+
+    until(both)
+    assert control.assigned is not None
+    assert control.assigned < 7
+    other.close()
+
+    def alone() -> bool:
+        for _, chunk in part.next_batch():
+            seen.update((chunk.partition.number, r.origin.offset) for r in chunk.items)
+        part.snapshot()
+        return control.assigned == 7 and len(seen) == 8_000
+
+    until(alone)
+    control.stop()
+    drain(part)
+    assert world.lag() == 0
+
+
+def test_a_member_polls_on_while_nobody_asks_it_for_records(world: World) -> None:
+    """Twice the longest time between polls passes, and a second member gets its share."""
+    settings = world.settings.model_copy(update={"max_poll_interval_ms": 1_500})
+    world.produce(PROMPTS, 0, *range(1, 3_001))
+    control = Control(quiet=True)
+    part = world.part(control, settings=settings, follow=True, limit=10, work=1000.0)
+    full(part)
+    part.snapshot()
+    began = time.monotonic()
+    other_control = Control(quiet=True)
+    other = world.part(other_control, settings=settings, follow=True)
+    until(
+        lambda: (
+            other.next_batch() is None
+            or (other_control.assigned and time.monotonic() - began > 4.0)
+        )
+    )
+    assert control.assigned is not None
+    assert 0 < control.assigned < 7
+    assert control.assigned + (other_control.assigned or 0) == 7
+    assert control.troubles == {}
+    control.stop()
+    drain(part)
