@@ -39,7 +39,7 @@ def reconcile(
     """
     from flows.worker import signals
 
-    keys = load_keys(settings.data, create=False)
+    keys = load_keys(settings.data, create=settings.dlq.plaintext)
     with open_stores(settings, keys) as stores:
         lanes = Lanes(stores, only, drain)
         with signals(lanes.control, settings.worker.stop_seconds):

@@ -139,6 +139,11 @@ class DeliverySection(Section):
     breaker_recovery_seconds: float = Field(
         default=30.0, gt=0, le=3_600, description="Time before an open breaker tries one call."
     )
+    reconcile: bool = Field(
+        default=True,
+        description="With --follow, drain the reconciliation queues beside the work; else only "
+        "'memory-graph reconcile' does.",
+    )
 
     @property
     def delivery(self) -> DeliverySettings:

@@ -33,6 +33,7 @@ from flows.keys import Keys, load_keys
 from flows.lock import worker_lock
 from flows.metrics import Metrics
 from flows.pipeline import Pipeline, build_pipeline
+from flows.reconcile import reconciling
 from flows.requests import RequestWriter
 from flows.sampling import Display, Sampler
 from flows.settings import Settings, load_settings
@@ -193,6 +194,8 @@ def prepared(
             guards=guards,
             outputs=outputs(settings, stores, control, observers, tracer),
         )
+        if settings.delivery.reconcile and (settings.worker.follow if follow is None else follow):
+            stack.enter_context(reconciling(stores, control))
         yield Prepared(ingest.build(parts), control, sampler, stats, port)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +16,8 @@ import pytest
 
 from flows.reconcile import Lanes
 from flows.reconciling import MOST_ATTEMPTS, Drain
+from flows.settings import Settings
+from flows.stores import Stores
 from schemas.ports import WRITTEN, Result, Unavailable
 from schemas.queues import Refused
 from schemas.records import STORES, Record, Store
@@ -22,6 +26,9 @@ from sinks.sqlite.database import Database
 from sinks.sqlite.deadletters import SqliteDeadLetters
 from sinks.sqlite.parking import SqliteParking
 from tests.conformance.records import record
+from tests.flows import tiny
+from tests.flows.test_faults import beside
+from tests.flows.test_worker import contents, filled, lag, run
 from tests.servers.proxy import Proxy
 from tests.sinks.kafka.topics import is_queue, own_topics
 
@@ -272,3 +279,30 @@ def test_no_broker_is_said_at_once_and_waited_for(proxied_kafka: tuple[Any, Prox
         until(lambda: set(sinks["graph"].held) == expected)
         until(lambda: not lanes.troubles)
     queues.close()
+
+
+def test_a_following_worker_drains_what_a_store_owed_by_itself(tmp_path: Path) -> None:
+    calm, events = filled(tmp_path / "calm", 60)
+    run(calm)
+    settings, _ = filled(tmp_path / "fresh", 60)
+    quick = settings.delivery.model_copy(update={"deadline_seconds": 0.1})
+    settings = settings.model_copy(update={"delivery": quick})
+    opened: list[Stores] = []
+
+    def build(given: Settings, keys: Any, stores: Stores) -> Any:
+        stores.sinks["search"].close()  # It is unavailable from now on.
+        opened.append(stores)
+        return tiny.build(given, keys, stores)
+
+    def heal() -> None:
+        until(lambda: bool(opened) and opened[0].parking.backlog()["search"] > 0)
+        opened[0].sinks["search"]._closed = False  # type: ignore[attr-defined]
+        until(lambda: lag(settings) == 0 and not any(opened[0].parking.backlog().values()))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    wait = beside(heal)
+    summary = run(settings, follow=True, build=build)
+    wait()
+    assert summary.written["search"]["parked"] > 0
+    assert contents(settings, events) == contents(calm, events)
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("reconcile")]
