@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -130,4 +131,8 @@ class LookupSettings(BaseModel):
     def _no_token_in_the_clear(self) -> LookupSettings:
         if self.registry_plaintext and self.registry_token.get_secret_value():
             raise ValueError("registry_token needs TLS: leave registry_plaintext out")
+        address = urlsplit(self.directory_url)
+        here = address.hostname in ("localhost", "127.0.0.1", "::1")
+        if self.directory_token.get_secret_value() and address.scheme == "http" and not here:
+            raise ValueError("directory_token needs TLS: a directory_url with https")
         return self

@@ -222,6 +222,8 @@ def test_the_token_is_sent_and_never_shown(tmp_path: Path) -> None:
     finally:
         wrong.close()
         made.close()
+    with pytest.raises(ValueError, match="needs TLS"):
+        LookupSettings(directory_url="http://10.0.0.1", directory_token=SecretStr("s3cret"))
     assert "s3cret" not in repr(LookupSettings(directory_token=SecretStr("s3cret")))
 
 
