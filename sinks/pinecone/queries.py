@@ -53,7 +53,7 @@ class PineconeQueries:
         exclude: RecordId | None = None,
     ) -> list[Neighbour]:
         """See :meth:`schemas.queries.VectorQueries.similar`. ``k`` is bounded by 984. Without a
-        tenant all namespaces of the model are asked, one after the other."""
+        tenant all namespaces of the model are asked."""
         if k <= 0 or len(vector) != 4 * self._wire.settings.dimensions:
             return []
         asked = np.frombuffer(vector, dtype="<f4").tolist()
@@ -62,10 +62,14 @@ class PineconeQueries:
             condition["kind"] = {"$eq": kind}
         if exclude is not None:
             condition["record"] = {"$ne": layout.record_key(exclude)}
+        count = min(k + _SPARE, _MOST)
+        namespaces = self._namespaces(tenant, model)
+        answers = self._wire.each(
+            lambda namespace: self._wire.query(namespace, asked, count, condition), namespaces
+        )
         candidates: dict[tuple[str, str], Neighbour] = {}
-        for namespace in self._namespaces(tenant, model):
-            count = min(k + _SPARE, _MOST)
-            for match in self._wire.query(namespace, asked, count, condition):
+        for namespace, matches in zip(namespaces, answers, strict=True):
+            for match in matches:
                 stamp, text_hash, metadata = layout.described(match.metadata)
                 candidates[namespace, match.id] = Neighbour(
                     stamp.record_id,

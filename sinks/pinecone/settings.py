@@ -20,4 +20,7 @@ class PineconeSettings(BaseModel):
         pattern=r"^[A-Za-z0-9_.-]{0,64}$",
         description="Beginning of every namespace, where several set-ups share one index.",
     )
+    connections: int = Field(
+        default=8, ge=1, le=100, description="Most requests of one batch at a time."
+    )
     timeout_seconds: float = Field(default=5.0, gt=0, le=300, description="Time for one call.")

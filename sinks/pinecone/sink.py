@@ -5,30 +5,24 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from schemas.ports import ERASED, WRITTEN, Result, Stored, Unavailable
 from schemas.records import RecordId, Store, VectorRecord
 from sinks.common.stamps import Refusal, is_identity
 from sinks.pinecone import layout
 from sinks.pinecone.layout import MARKERS, TOMBSTONES, Held, Prepared
+from sinks.pinecone.places import Place, by_namespace, last_of
 from sinks.pinecone.wire import PART, Vector, Wire, requests
 
 _BAD_ID = Result("rejected", "bad_id")
-_TRIES = 5
+Item = tuple[str, Vector]
+"""A record's key and what is sent of it."""
+
+_VAIN = 2
+"""How often the same markers are followed in vain before they are left alone."""
+_MOST_LOOKS = 20
 _PAUSE = 0.05
-
-
-class Place(NamedTuple):
-    """Where a version of a record is."""
-
-    key: str
-    version: int
-    namespace: str
-
-    @property
-    def id(self) -> str:
-        return layout.version_id(self.key, self.version)
 
 
 _NONE = Held()
@@ -81,16 +75,24 @@ class PineconeSink:
         self._check_open()
         found: dict[RecordId, Stored] = {}
         wanted = {layout.record_key(i): i for i in ids if is_identity(i.kind, i.id)}
+        # A version may be replaced between the look at its marker and the look at its vector; a
+        # marker that stays without a vector is what a crash has left.
+        asked = list(wanted)
         before: dict[str, list[int]] = {}
-        # A version may be replaced between the look at its marker and the look at its vector.
-        for _ in range(_TRIES):
-            held = {k: h for k, h in self._markers(wanted)[0].items() if h.versions}
-            held = {k: h for k, h in held.items() if not h.erased and wanted[k] not in found}
-            held = {k: h for k, h in held.items() if sorted(h.versions) != before.get(k)}
-            if not held:
-                break
-            before = {key: sorted(one.versions) for key, one in held.items()}
+        vain = 0
+        for _ in range(_MOST_LOOKS):
+            held = {
+                key: one
+                for key, one in self._markers(asked)[0].items()
+                if one.versions and not one.erased
+            }
             found.update(self._vectors(held))
+            asked = [key for key in held if wanted[key] not in found]
+            now = {key: sorted(held[key].versions) for key in asked}
+            vain = vain + 1 if now == before else 0
+            if not asked or vain == _VAIN:
+                break
+            before = now
         return found
 
     def delete(self, ids: Sequence[RecordId], /) -> Sequence[Result]:
@@ -159,37 +161,43 @@ class PineconeSink:
     def _send(self, wanted: Sequence[Prepared]) -> dict[str, Result]:
         """Markers first, so that a marker stands for every vector there may be. Answers what was
         not written, by key."""
-        failed: dict[str, Result] = {}
-        self._upsert(MARKERS, [(p.key, layout.marker(p)) for p in wanted], failed)
-        by_namespace: dict[str, list[tuple[str, Vector]]] = {}
+        failed = self._upsert({MARKERS: [(p.key, layout.marker(p)) for p in wanted]})
+        vectors: dict[str, list[Item]] = {}
         for prepared in wanted:
             if prepared.key not in failed:
                 item = (prepared.key, prepared.vector)
-                by_namespace.setdefault(prepared.namespace, []).append(item)
-        for namespace, items in by_namespace.items():
-            self._upsert(namespace, items, failed)
+                vectors.setdefault(prepared.namespace, []).append(item)
+        failed |= self._upsert(vectors)
         refused = [p.id for p in wanted if p.key in failed and failed[p.key].status == "rejected"]
-        if refused:
-            self._wire.delete(MARKERS, refused)
+        self._wire.delete({MARKERS: refused})
         return failed
 
-    def _upsert(
-        self, namespace: str, items: Sequence[tuple[str, Vector]], failed: dict[str, Result]
-    ) -> None:
-        pending = [[items[n] for n in part] for part in requests([vector for _, vector in items])]
-        while pending:
-            part = pending.pop(0)
-            try:
-                self._wire.upsert(namespace, [vector for _, vector in part])
-            except Refusal as refusal:
-                if len(part) == 1:
-                    failed[part[0][0]] = Result("rejected", refusal.code)
-                else:
-                    middle = len(part) // 2
-                    pending += [part[:middle], part[middle:]]
-            except Unavailable as error:
-                result = Result("unavailable", error.code, error.retry_after)
-                failed.update(dict.fromkeys([key for key, _ in part], result))
+    def _upsert(self, items: Mapping[str, Sequence[Item]]) -> dict[str, Result]:
+        """What was not written of the items by namespace."""
+        parts = [
+            (namespace, [those[n] for n in part])
+            for namespace, those in items.items()
+            for part in requests([vector for _, vector in those])
+        ]
+        failed: dict[str, Result] = {}
+        for answer in self._wire.each(lambda part: self._upsert_part(*part), parts):
+            failed |= answer
+        return failed
+
+    def _upsert_part(self, namespace: str, part: Sequence[Item]) -> dict[str, Result]:
+        try:
+            self._wire.upsert(namespace, [vector for _, vector in part])
+        except Refusal as refusal:
+            if len(part) == 1:
+                return {part[0][0]: Result("rejected", refusal.code)}
+            middle = len(part) // 2
+            return self._upsert_part(namespace, part[:middle]) | self._upsert_part(
+                namespace, part[middle:]
+            )
+        except Unavailable as error:
+            result = Result("unavailable", error.code, error.retry_after)
+            return dict.fromkeys([key for key, _ in part], result)
+        return {}
 
     def _clean(
         self,
@@ -212,7 +220,7 @@ class PineconeSink:
             if one.erased or other.erased:
                 erased |= places
             elif len(places) > 1:
-                last = _last(places, own)
+                last = last_of(places, own)
                 kept.add(last.id)
                 if last == own and key in sent:
                     gone |= places - {own}
@@ -228,14 +236,7 @@ class PineconeSink:
     def _present(self, places: Iterable[Place]) -> set[Place]:
         """Those of which there is a vector: whoever sent the marker may have failed since."""
         wanted = {(place.namespace, place.id): place for place in places}
-        by_namespace: dict[str, list[str]] = {}
-        for namespace, id_ in wanted:
-            by_namespace.setdefault(namespace, []).append(id_)
-        return {
-            wanted[namespace, id_]
-            for namespace, ids in by_namespace.items()
-            for id_ in self._wire.fetch(namespace, ids)
-        }
+        return {wanted[place] for place in self._wire.fetch(by_namespace(wanted))}
 
     def _erase(self, keys: Sequence[str]) -> None:
         stones = [layout.tombstone(key, self._dimensions) for key in dict.fromkeys(keys)]
@@ -257,13 +258,8 @@ class PineconeSink:
     def _remove(self, places: set[Place], kept: Iterable[str] = ()) -> None:
         """Markers last: while one is there, its vector is found again. A marker in ``kept`` now
         speaks of another namespace."""
-        by_namespace: dict[str, list[str]] = {}
-        for place in places:
-            by_namespace.setdefault(place.namespace, []).append(place.id)
-        for namespace, ids in by_namespace.items():
-            self._wire.delete(namespace, ids)
-        if markers := {place.id for place in places}.difference(kept):
-            self._wire.delete(MARKERS, list(markers))
+        self._wire.delete(by_namespace((place.namespace, place.id) for place in places))
+        self._wire.delete({MARKERS: {place.id for place in places}.difference(kept)})
 
     def _markers(self, keys: Iterable[str]) -> tuple[dict[str, Held], int | None]:
         found, seen = self._wire.matching(MARKERS, "record", list(keys))
@@ -274,14 +270,13 @@ class PineconeSink:
         found: dict[RecordId, Stored] = {}
         candidates = {key: sorted(one.versions.items(), reverse=True) for key, one in held.items()}
         while candidates:
-            asked: dict[str, list[str]] = {}
+            asked: list[tuple[str, str]] = []
             for key, versions in candidates.items():
                 version, namespace = versions.pop(0)
-                asked.setdefault(namespace, []).append(layout.version_id(key, version))
-            for namespace, ids in asked.items():
-                for item in self._wire.fetch(namespace, ids).values():
-                    one = layout.stored(item)
-                    found[one.stamp.record_id] = one
+                asked.append((namespace, layout.version_id(key, version)))
+            for item in self._wire.fetch(by_namespace(asked)).values():
+                one = layout.stored(item)
+                found[one.stamp.record_id] = one
             candidates = {
                 key: versions
                 for key, versions in candidates.items()
@@ -295,8 +290,3 @@ def _admitted(prepared: Prepared, held: Held | None) -> bool:
         return True
     highest = held.highest
     return not held.erased and (highest is None or prepared.stamp.version >= highest)
-
-
-def _last(places: set[Place], own: Place) -> Place:
-    """The highest version; of two places of it, the one where it has just been written."""
-    return max(places, key=lambda place: (place.version, place == own))

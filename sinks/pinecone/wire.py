@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -46,6 +47,7 @@ _encode = msgspec.json.Encoder().encode
 quiet("pinecone", "httpx", "httpcore")
 
 T = TypeVar("T")
+U = TypeVar("U")
 Vector = dict[str, Any]
 
 
@@ -63,6 +65,21 @@ class Wire:
         self._closed = False
         self._lock = threading.Lock()
         self._holdoff = Holdoff(PART)
+        self._pool = ThreadPoolExecutor(settings.connections, thread_name_prefix="pinecone")
+
+    def each(self, action: Callable[[T], U], items: Sequence[T]) -> list[U]:
+        """The answers in order, of a few requests at a time. Raises the first failure, when all
+        are done."""
+        if len(items) < 2:
+            return [action(item) for item in items]
+        try:
+            futures = [self._pool.submit(action, item) for item in items]
+            wait(futures)
+            return [future.result() for future in futures]
+        except (CancelledError, RuntimeError):
+            if not self._closed:
+                raise
+            raise Unavailable(PART, "closed") from None
 
     def upsert(self, namespace: str, vectors: Sequence[Vector]) -> int | None:
         """One request; answers its log sequence number, where the server tells."""
@@ -71,19 +88,28 @@ class Wire:
         )
         return answer.response_info.lsn_committed if answer.response_info else None
 
-    def delete(self, namespace: str, ids: Sequence[str]) -> None:
-        """What is not there is as good as deleted."""
-        name = self._name(namespace)
-        for part in _parts(ids, MOST_DELETED):
-            self._found(lambda index: index.delete(ids=part, namespace=name))  # noqa: B023
+    def delete(self, unwanted: Mapping[str, Collection[str]]) -> None:
+        """Ids by namespace. What is not there is as good as deleted."""
 
-    def fetch(self, namespace: str, ids: Sequence[str]) -> dict[str, Any]:
-        """The vectors that are there, by id."""
-        found: dict[str, Any] = {}
-        name = self._name(namespace)
-        for part in _parts(ids, _MOST_FETCHED):
-            answer = self._found(lambda index: index.fetch(ids=part, namespace=name))  # noqa: B023
-            found.update(answer.vectors if answer else {})
+        def delete(item: tuple[str, list[str]]) -> None:
+            namespace, part = item
+            self._found(lambda index: index.delete(ids=part, namespace=self._name(namespace)))
+
+        self.each(delete, list(_parts_of(unwanted, MOST_DELETED)))
+
+    def fetch(self, wanted: Mapping[str, Collection[str]]) -> dict[tuple[str, str], Any]:
+        """Ids by namespace; the vectors that are there, by both."""
+
+        def fetch(item: tuple[str, list[str]]) -> dict[tuple[str, str], Any]:
+            namespace, part = item
+            answer = self._found(
+                lambda index: index.fetch(ids=part, namespace=self._name(namespace))
+            )
+            return {(namespace, id_): v for id_, v in answer.vectors.items()} if answer else {}
+
+        found: dict[tuple[str, str], Any] = {}
+        for vectors in self.each(fetch, list(_parts_of(wanted, _MOST_FETCHED))):
+            found |= vectors
         return found
 
     def matching(
@@ -149,6 +175,7 @@ class Wire:
         with self._lock:
             self._closed = True
             index, self._index = self._index, None
+        self._pool.shutdown(cancel_futures=True)
         if index is not None:
             index.close()
 
@@ -179,6 +206,11 @@ class Wire:
                 raise Unavailable(PART, "refused") from None
             large = isinstance(error, errors.PayloadTooLargeError)
             raise Refusal("too_large" if large else "bad_request") from None
+        except RuntimeError:
+            # httpx, of a client that another thread has closed.
+            if not self._closed:
+                raise
+            raise Unavailable(PART, "closed") from None
 
     def _connected(self) -> Index:
         with self._lock:
@@ -204,7 +236,13 @@ def requests(vectors: Sequence[Vector]) -> Iterator[list[int]]:
         yield part
 
 
-def _parts(items: Sequence[str], most: int) -> Iterator[list[str]]:
+def _parts_of(ids: Mapping[str, Collection[str]], most: int) -> Iterator[tuple[str, list[str]]]:
+    for namespace, wanted in ids.items():
+        for part in _parts(wanted, most):
+            yield namespace, part
+
+
+def _parts(items: Iterable[str], most: int) -> Iterator[list[str]]:
     found = iter(items)
     while part := list(itertools.islice(found, most)):
         yield part

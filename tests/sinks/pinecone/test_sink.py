@@ -217,6 +217,22 @@ def test_what_a_crash_between_marker_and_vector_left_is_made_good(
     assert sink.count() == 1
 
 
+def test_the_namespaces_of_a_batch_are_written_side_by_side(open_store: Open, index: Index) -> None:
+    sink = open_store(connections=4).sink
+    together = threading.Barrier(4)
+    upsert = index.upsert
+
+    def meet(namespace: str, vectors: Any) -> int:
+        if "/" in namespace:
+            together.wait(30)
+        return upsert(namespace, vectors)
+
+    index.upsert = meet  # type: ignore[method-assign]
+    batch = [vector(n, tenant=f"tenant {n}") for n in range(8)]
+    assert sink.write(batch) == [WRITTEN] * 8
+    assert len(sink.fetch([r.stamp.record_id for r in batch])) == 8
+
+
 class Late:
     """An index whose writes are seen when its clock has gone on."""
 
