@@ -97,6 +97,8 @@ class Sampler:
         closed = self._closed.wait(self._refresh)
         while True:
             self._try(self._locate)
+            if closed and self._control.stopping:
+                return  # Who waits for the end of a worker has no time for sizes.
             if closed or time.monotonic() - sampled >= self._every:
                 sampled = time.monotonic()
                 self._measure()

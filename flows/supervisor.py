@@ -89,7 +89,7 @@ def member_settings(settings: Settings, number: int) -> Settings:
 def member_command(arguments: Sequence[str]) -> Command:
     """How a member is started: this program's ``run`` with these arguments."""
     return lambda number: [
-        sys.executable, "-m", "flows.cli.app", "run", "--member", str(number), *arguments,
+        sys.executable, "-m", "flows.cli", "run", "--member", str(number), *arguments,
     ]  # fmt: skip
 
 
