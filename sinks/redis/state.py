@@ -13,12 +13,14 @@ from sinks.redis.settings import RedisSettings
 
 class RedisState:
     """Connects when first used. ``store_set`` answers the id of the set of stores, and is asked
-    with the first claim: it may raise Unavailable."""
+    with the first claim: it may raise Unavailable. ``member`` names the worker; see RedisJoins."""
 
-    def __init__(self, settings: RedisSettings, store_set: Callable[[], str]) -> None:
+    def __init__(
+        self, settings: RedisSettings, store_set: Callable[[], str], *, member: str = ""
+    ) -> None:
         self._server = RedisServer(settings)
         self.claims = RedisClaims(self._server, store_set)
-        self.joins = RedisJoins(self._server, store_set)
+        self.joins = RedisJoins(self._server, store_set, member=member)
         self.vectors = RedisCache(self._server, "vectors")
 
     def init(self) -> Sequence[str]:
