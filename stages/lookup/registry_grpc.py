@@ -97,15 +97,20 @@ class GrpcRegistry:
         """See :meth:`schemas.ports.Registry.lookup`."""
         self._listen()
         wanted = {
-            (name, provider): self._candidates(name, provider) for name, provider, _ in models
+            (name, provider): self._candidates(name, provider)
+            for name, provider in dict.fromkeys((name, provider) for name, provider, _ in models)
         }
         found = self._answers({key for keys in wanted.values() for key, _ in keys})
         entries = {
-            (name, provider): self._chosen(keys, found) for (name, provider), keys in wanted.items()
+            (name, provider): None if model is None else resolved(model, name, provider)
+            for (name, provider), keys in wanted.items()
+            for model in (self._chosen(keys, found),)
         }
-        return [
-            _entry_at(entries[name, provider], name, provider, t) for name, provider, t in models
-        ]
+        answers: list[ModelEntry | None] = []
+        for name, provider, moment in models:
+            entry = entries[name, provider]
+            answers.append(None if entry is None else entry.at(moment))
+        return answers
 
     def close(self) -> None:
         """Ends the stream and the connection."""
@@ -259,10 +264,6 @@ class GrpcRegistry:
                 same = held is not None and (held.provider, held.id) == (model.provider, model.id)
                 if same or key in names:
                     del self._held[key]
-
-
-def _entry_at(model: Model | None, name: str, provider: str | None, at: int) -> ModelEntry | None:
-    return None if model is None else resolved(model, name, provider).at(at)
 
 
 def _code(error: grpc.RpcError) -> str:
