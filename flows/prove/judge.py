@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -24,6 +25,7 @@ KEY = b"compared here, kept nowhere"
 
 Held = Mapping[Store, Mapping[RecordId, Stored]]
 Properties = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -69,6 +71,11 @@ class Judge:
         self._log = log
         self._validate = validate
         self._rules = rules
+        self._pool = ThreadPoolExecutor(len(STORES), thread_name_prefix="prove")
+
+    def close(self) -> None:
+        """Ends its threads."""
+        self._pool.shutdown()
 
     def batch(self, records: Sequence[LogRecord]) -> tuple[list[Judged], Held]:
         """Each record's verdict, in order, and what the stores hold of their events.
@@ -99,19 +106,27 @@ class Judge:
 
     def _case(self, decoded: Sequence[Decoded]) -> Case:
         ids = list(dict.fromkeys(RecordId(one.kind, one.id) for one in decoded))
-        held = {store: self._sinks[store].fetch(ids) for store in STORES}
-        absent = [i for i in ids if any(i not in held[store] for store in STORES)]
+        held = self._of_each(lambda store: self._sinks[store].fetch(ids))
         found = {i: facts for i in ids if (facts := facts_of(i, held)) is not None}
+        absent: dict[Store, list[RecordId]] = {store: [] for store in STORES}
+        for identity in ids:
+            for store in self._called_for(found.get(identity)):
+                if identity not in held[store]:
+                    absent[store].append(identity)
         alone = [facts for facts in found.values() if facts.state != "complete"]
         prompts = {RecordId("prompt", facts.prompt) for facts in alone if facts.prompt is not None}
         return Case(
             held=held,
             facts=found,
             prompts=self._sinks["graph"].fetch(sorted(prompts)),
-            erased={store: _erased(self._sinks[store], absent) for store in STORES},
+            erased=self._of_each(lambda store: _erased(self._sinks[store], absent[store])),
             parked=self._waiting.parked(ids),
             requested=self._waiting.requested(ids),
         )
+
+    def _of_each(self, ask: Callable[[Store], T]) -> dict[Store, T]:
+        """Asks all stores at once."""
+        return dict(zip(STORES, self._pool.map(ask, STORES), strict=True))
 
     def _rejected(self, origin: Origin) -> Verdict:
         letter = self._letters.find(origin)

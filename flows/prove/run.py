@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 
 from flows.keys import load_keys
 from flows.pipeline import build_pipeline
 from flows.prove.judge import Judge, Judged, Rules
-from flows.prove.log import FileLogView, LogView
+from flows.prove.log import BATCH, FileLogView, LogView
 from flows.prove.rederive import Build, Rederiver
 from flows.prove.report import Bounds, Proved, Report, Verdict
 from flows.prove.waiting import Waiting
@@ -58,19 +59,19 @@ def prove(
         rules = Rules(settings.embed.mode != "off", settings.lookup.join_retention_ms)
         validate = Validate(settings.validate_)
         judge = Judge(stores.sinks, stores.letters, waiting, log, validate, rules)
+        stack.callback(judge.close)
         rederiver = Rederiver(settings, keys, stores, log, build) if deep else None
         bounds = log.bounds()
         waiting.refresh()
-        for partition, found in sorted(bounds.items()):
-            if partition.topic not in topics:
-                continue
-            span = _span(partition, found, first, end)
-            report.ranges.append(span)
-            for judged in _partition(log, partition, found, span, report):
-                _batch(judge, rederiver, judged, report)
-                report.seconds = time.monotonic() - started
-                if progress is not None:
-                    progress(report)
+        wanted = [(p, b) for p, b in sorted(bounds.items()) if p.topic in topics]
+        spans = [(p, b, _span(p, b, first, end)) for p, b in wanted]
+        report.ranges = [span for _, _, span in spans]
+        parts = (_partition(log, p, b, span, report) for p, b, span in spans)
+        for records in _full(chain.from_iterable(parts)):
+            _batch(judge, rederiver, records, report)
+            report.seconds = time.monotonic() - started
+            if progress is not None:
+                progress(report)
     report.seconds = time.monotonic() - started
     return report
 
@@ -114,6 +115,18 @@ def _partition(
         yield records
     report.add_many(partition, CONTROL, judged_end - following)
     report.add_many(partition, UNREAD, span.end - max(judged_end, begin))
+
+
+def _full(parts: Iterable[Sequence[LogRecord]]) -> Iterator[list[LogRecord]]:
+    """Batches worth asking servers for, of several partitions where one has few records."""
+    full: list[LogRecord] = []
+    for part in parts:
+        full += part
+        while len(full) >= BATCH:
+            yield full[:BATCH]
+            full = full[BATCH:]
+    if full:
+        yield full
 
 
 def _batch(
