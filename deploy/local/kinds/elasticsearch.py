@@ -49,7 +49,8 @@ class ElasticsearchKind:
         if as_nobody and not _others_reach(program):
             program = cached("elasticsearch", _version(), _copier(program), root=_open_folder())
         if as_nobody and not _others_reach(work):
-            work = _work_elsewhere(work)
+            work = stand_in(work)
+            work.mkdir(exist_ok=True)
         values: dict[str, object] = {"host": HOST, "folder": work, **place.ports}
         values["heap"] = place.options.get("heap", "256m")
         for name in ("conf", "data", "logs", "tmp"):
@@ -141,12 +142,10 @@ def _copier(program: Path) -> Callable[[Path], None]:
     return copy
 
 
-def _work_elsewhere(folder: Path) -> Path:
-    """The folder that stands for one which nobody cannot enter; the same each time."""
+def stand_in(folder: Path) -> Path:
+    """The folder that is used for one which nobody cannot enter; the same each time."""
     digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    found = _open_folder() / f"elasticsearch-{digest}"
-    found.mkdir(exist_ok=True)
-    return found
+    return _open_folder() / f"elasticsearch-{digest}"
 
 
 def _give_away(folder: Path) -> None:
