@@ -1,6 +1,8 @@
 """The statements. Labels and types come from :mod:`sinks.neo4j.model`, all else is a parameter.
 
-A statement that reads what it decides by first takes the node's write lock, by setting a property:
+A ``WITH`` stands between the nodes and the edges of a pattern, so that edges are found from their
+node: with the statistics of a young database the planner may prefer to read all of them. A
+statement that reads what it decides by first takes the node's write lock, by setting a property:
 Neo4j locks for direct dependencies inside one SET only.
 """
 
@@ -129,6 +131,7 @@ def owned_edges(label: str) -> str:
     return f"""
 UNWIND $rows AS row
 MATCH (n:`{label}` {{key: row.key}}) WHERE n._owner = row.owner
+WITH row, n
 MATCH (n)-[e]->(t) WHERE e._owned
 RETURN row.owner AS owner, row.key AS source, type(e) AS type, labels(t)[0] AS label,
   t.key AS target, properties(e) AS properties
@@ -179,6 +182,7 @@ def drop_edges(source: str, kind: str, target: str) -> str:
 UNWIND $rows AS row
 MATCH (s:`{source}` {{key: row.source}})
 MATCH (t:`{target}` {{key: row.target}})
+WITH row, s, t
 MATCH (s)-[e:`{kind}`]->(t) WHERE e._owned AND s._owner = row.owner
 DELETE e
 """

@@ -16,6 +16,8 @@ AGAIN = frozenset({"deadlock", "outdated", "gone", "constraint"})
 """Codes of conflicts between writers: tried again at once, on the spot."""
 REFUSED = "refused_value"
 """The code of a value that the database does not hold: it never will."""
+SLOW = frozenset({"timeout", "too_slow"})
+"""Codes of transactions that ran out of time; ``too_slow`` is what the server says of itself."""
 APART = frozenset({"refused_value", "out_of_memory", "server_error"})
 """Codes of what may be one record's fault, or that of too many at once: they are tried apart."""
 
@@ -26,8 +28,8 @@ _CODES = {
     "Neo.TransientError.Transaction.BookmarkTimeout": "timeout",
     "Neo.TransientError.Transaction.LockAcquisitionTimeout": "timeout",
     "Neo.ClientError.Transaction.LockAcquisitionTimeout": "timeout",
-    "Neo.ClientError.Transaction.TransactionTimedOut": "timeout",
-    "Neo.ClientError.Transaction.TransactionTimedOutClientConfiguration": "timeout",
+    "Neo.ClientError.Transaction.TransactionTimedOut": "too_slow",
+    "Neo.ClientError.Transaction.TransactionTimedOutClientConfiguration": "too_slow",
     "Neo.TransientError.Transaction.LockClientStopped": "terminated",
     "Neo.TransientError.Transaction.Terminated": "terminated",
     "Neo.ClientError.Transaction.Terminated": "terminated",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
@@ -10,14 +11,20 @@ from schemas.records import GraphRecord, RecordId, Store
 from sinks.common.stamps import Refusal, is_identity
 from sinks.neo4j.client import Client
 from sinks.neo4j.cypher import READ_VERSIONS
-from sinks.neo4j.errors import APART, REFUSED
+from sinks.neo4j.errors import APART, REFUSED, SLOW
 from sinks.neo4j.model import RECORD, TOMBSTONE
 from sinks.neo4j.rows import Prepared, prepare, record_key
 from sinks.neo4j.settings import Neo4jSettings
 from sinks.neo4j.transaction import Work
 
 TRANSACTION = 500
-"""Most records in one transaction: longer ones hold the locks of shared nodes for longer."""
+"""Most records in one transaction: longer ones hold their locks for longer."""
+
+FEW = 20
+"""Records in one transaction of a server that is so slow that larger ones ran out of time."""
+
+HASTE = 0.2
+"""Share of the time for a call; a transaction that took less may be followed by a larger one."""
 
 SPLITS = 24
 """How often a write halves what the database did not take, looking for the record at fault."""
@@ -40,9 +47,10 @@ class Neo4jSink:
     def __init__(self, client: Client, settings: Neo4jSettings) -> None:
         self._client = client
         self._settings = settings
+        self._most = TRANSACTION
 
     def write(self, records: Sequence[GraphRecord], /) -> Sequence[Result]:
-        """Two transactions for each few hundred records. See :class:`schemas.ports.Sink`."""
+        """Two transactions for each few hundred records, fewer where the server is slow."""
         results: list[Result] = [WRITTEN] * len(records)
         good: list[tuple[int, Prepared]] = []
         for index, record in enumerate(records):
@@ -50,13 +58,16 @@ class Neo4jSink:
                 good.append((index, prepare(record, self._settings.max_record_bytes)))
             except Refusal as refusal:
                 results[index] = Result("rejected", refusal.code)
-        parts = list(_parts(good, TRANSACTION))
+        parts = list(_parts(good, self._most))
         splits = 0
         while parts:
             part = parts.pop(0)
+            started = time.monotonic()
             try:
                 erased = self._write([prepared for _, prepared in part])
             except Unavailable as error:
+                if error.code in SLOW:
+                    self._most = max(FEW, len(part) // 2)
                 apart = error.code in APART
                 if apart and len(part) > 1 and splits < SPLITS:
                     splits += 1
@@ -70,6 +81,8 @@ class Neo4jSink:
                 if not alone:
                     break
             else:
+                if time.monotonic() - started < HASTE * self._settings.timeout_seconds:
+                    self._most = min(TRANSACTION, 2 * self._most)
                 for index, prepared in part:
                     if prepared.key in erased:
                         results[index] = ERASED

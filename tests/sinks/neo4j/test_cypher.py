@@ -14,7 +14,6 @@ from sinks.neo4j.model import INDEXED
 from sinks.neo4j.store import Neo4jStore
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("neo4j")]
-SCANS = ("AllNodesScan", "NodeByLabelScan", "RelationshipTypeScan")
 ENDS = ("Prompt", "HAS_TEXT", "Text")
 
 
@@ -45,7 +44,7 @@ def test_no_statement_of_a_transaction_scans(explain: Any) -> None:
     for name, text in found.items():
         plan = explain(text, rows=[])
         assert any("Seek" in operator for operator in plan), (name, plan)
-        assert not [operator for operator in plan if operator.startswith(SCANS)], (name, plan)
+        assert not [operator for operator in plan if "Scan" in operator], (name, plan)
 
 
 def test_what_is_indexed_is_sought(explain: Any) -> None:

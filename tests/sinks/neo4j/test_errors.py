@@ -29,7 +29,7 @@ SECRET = "a value of somebody's event"
 
 
 def server_error(code: str) -> Neo4jError:
-    return Neo4jError._hydrate_neo4j(code=code, message=SECRET)  # type: ignore[attr-defined,no-any-return]
+    return Neo4jError._hydrate_neo4j(code=code, message=SECRET)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def server_error(code: str) -> Neo4jError:
         ("Neo.TransientError.Transaction.DeadlockDetected", "deadlock"),
         ("Neo.TransientError.General.MemoryPoolOutOfMemoryError", "out_of_memory"),
         ("Neo.TransientError.General.SomethingNew", "transient"),
-        ("Neo.ClientError.Transaction.TransactionTimedOutClientConfiguration", "timeout"),
+        ("Neo.ClientError.Transaction.TransactionTimedOutClientConfiguration", "too_slow"),
         ("Neo.ClientError.Security.Unauthorized", "auth"),
         ("Neo.ClientError.Security.Forbidden", "forbidden"),
         ("Neo.ClientError.Security.CredentialsExpired", "auth"),
@@ -146,6 +146,30 @@ def test_what_is_too_much_at_once_passes_in_parts(settings: Neo4jSettings) -> No
     assert max(sizes) == 100
 
 
+@pytest.mark.parametrize("code", ["timeout", "too_slow"])
+def test_a_slow_server_is_given_less_at_once_and_later_more(
+    settings: Neo4jSettings, code: str
+) -> None:
+    sizes: list[int] = []
+    bearable = 60
+
+    def ends(prepared: Any) -> set[str]:
+        sizes.append(len(prepared))
+        if len(prepared) > bearable:
+            raise Unavailable("graph", code)
+        return set()
+
+    sink = Neo4jSink(Scripted(settings, ends), settings)
+    tries = 0
+    while {result.status for result in sink.write(records(400))} != {"written"}:
+        tries += 1
+        assert tries < 6, "it does not learn"
+    bearable = 1_000
+    for _ in range(6):
+        sink.write(records(400))
+    assert max(sizes[-2:]) == 400
+
+
 def test_a_server_that_takes_nothing_is_not_asked_for_each_record(settings: Neo4jSettings) -> None:
     asked: list[int] = []
 
@@ -163,7 +187,7 @@ def test_a_server_that_takes_nothing_is_not_asked_for_each_record(settings: Neo4
 def test_what_other_writers_cause_is_tried_again_at_once(
     settings: Neo4jSettings, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module.time, "sleep", lambda _: None)
+    monkeypatch.setattr(f"{client_module.__name__}.time.sleep", lambda _: None)
     tried: list[int] = []
 
     def fails(times: int) -> Callable[[Any], str]:

@@ -12,12 +12,19 @@ from deploy.local import addresses
 from deploy.local.server import Server
 from schemas.failures import UserError
 from schemas.ports import WRITTEN, Unavailable
+from schemas.records import GraphRecord
 from sinks.neo4j.model import FORMAT, INDEXES, UNIQUE
 from sinks.neo4j.settings import Neo4jSettings
 from sinks.neo4j.store import Neo4jStore
 from tests.conformance.records import record
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("neo4j")]
+
+
+def one(number: int) -> GraphRecord:
+    made = record("graph", number)
+    assert isinstance(made, GraphRecord)
+    return made
 
 
 def test_init_makes_what_is_missing_and_check_names_it(store: Neo4jStore) -> None:
@@ -65,7 +72,7 @@ def test_an_address_that_is_none_and_one_where_nobody_is() -> None:
         with pytest.raises(Unavailable) as raised:
             call()
         assert raised.value.code == "refused"
-    (result,) = store.sink.write([record("graph", 1)])
+    (result,) = store.sink.write([one(1)])
     assert (result.status, result.code) == ("unavailable", "refused")
     store.close()
     store.close()
@@ -85,7 +92,7 @@ def test_a_server_that_asks_who_it_is_hangs_dies_and_comes_back(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     server = own_server("neo4j", auth=True)
-    address: addresses.Neo4j = server.address  # type: ignore[assignment]
+    address: addresses.Neo4j = server.address
     caplog.set_level(logging.DEBUG)
     capfd.readouterr()
     right = Neo4jSettings(uri=address.uri, password=SecretStr(address.password), timeout_seconds=60)
@@ -95,31 +102,31 @@ def test_a_server_that_asks_who_it_is_hangs_dies_and_comes_back(
         stranger = Neo4jStore(settings)
         with pytest.raises(UserError, match=r"neo4j\.user and the password"):
             stranger.check()
-        (result,) = stranger.sink.write([record("graph", 1)])
+        (result,) = stranger.sink.write([one(1)])
         assert (result.status, result.code) == ("unavailable", "auth")
         stranger.close()
 
     store = Neo4jStore(right)
     store.init()
-    assert list(store.sink.write([record("graph", 1)])) == [WRITTEN]
+    assert list(store.sink.write([one(1)])) == [WRITTEN]
 
     hasty = Neo4jStore(right.model_copy(update={"timeout_seconds": 2.0}))
     assert hasty.sink.count() == 1
     server.pause()
-    (result,) = hasty.sink.write([record("graph", 2)])
+    (result,) = hasty.sink.write([one(2)])
     assert (result.status, result.code) == ("unavailable", "timeout")
     with pytest.raises(Unavailable):
         hasty.queries.counts()
     server.resume()
     hasty.close()
-    assert list(store.sink.write([record("graph", 2)])) == [WRITTEN]
+    assert list(store.sink.write([one(2)])) == [WRITTEN]
 
     server.kill()
-    results = store.sink.write([record("graph", 3)])
+    results = store.sink.write([one(3)])
     assert [result.status for result in results] == ["unavailable"]
     server.restart()
     assert store.sink.count() == 2
-    assert list(store.sink.write([record("graph", 3)])) == [WRITTEN]
+    assert list(store.sink.write([one(3)])) == [WRITTEN]
     store.close()
 
     assert [r for r in caplog.records if r.name.startswith("neo4j")] == []

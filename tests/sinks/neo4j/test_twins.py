@@ -52,7 +52,8 @@ def same_graph(one: GraphQueries, other: GraphQueries) -> None:
             assert found == other.edges(node.label, node.key, direction=direction)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.timeout(900)
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=event_sets(), data=st.data())
 def test_any_order_is_the_graph_of_sqlite(
     neo4j: addresses.Neo4j, events: list[Any], data: st.DataObject
