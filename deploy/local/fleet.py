@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from deploy.local import needs, settings
 from deploy.local.cache import locked
 from deploy.local.kinds import KINDS
+from deploy.local.kinds.base import PROGRAMS
 from deploy.local.ports import is_free
 from deploy.local.server import Server
 
@@ -103,7 +104,8 @@ def fetch(kinds: Sequence[str], say: Say) -> None:
     needs.check(chosen)
     for kind in chosen:
         if kind.fetch_needs():
-            say(f"{kind.name} is fetched, once on this machine …")
+            takes = PROGRAMS[kind.name].get("takes")
+            say(f"{kind.name} is fetched{f' ({takes})' if takes else ''}, once on this machine …")
         kind.fetch()
 
 

@@ -57,9 +57,19 @@ def _environment(place: Path) -> dict[str, str]:
         "GOCACHE": str(place / "build"),
         "GOFLAGS": f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip(),
         "CARGO_HOME": str(cargo),
-        "RUSTUP_TOOLCHAIN": os.environ.get("RUSTUP_TOOLCHAIN", "stable"),  # It pins an older one.
         "RUSTC_WRAPPER": str(wrapper),  # It denies the warnings of compilers newer than itself.
+        **_toolchain(),
     }
+
+
+def _toolchain() -> dict[str, str]:
+    """The Rust that the machine has, where rustup would fetch the older one that it pins."""
+    if shutil.which("rustup") is None or "RUSTUP_TOOLCHAIN" in os.environ:
+        return {}
+    ask = ["rustup", "show", "active-toolchain"]
+    done = subprocess.run(ask, capture_output=True, text=True, check=False)
+    name = done.stdout.split()
+    return {"RUSTUP_TOOLCHAIN": name[0] if done.returncode == 0 and name else "stable"}
 
 
 def _module(name: str, expected: str, env: Mapping[str, str], place: Path) -> Path:

@@ -37,14 +37,19 @@ def _trouble(tool: str) -> str:
     least = _TOOLS[tool].get("least")
     if least is None:
         return ""
-    found = _major(tool)
-    if found is None:
+    found = _version(tool)
+    if not found:
         return "does not say its version"
-    return "" if found >= least else f"version {found}, at least {least} is needed"
+    return "" if _parts(found) >= _parts(least) else f"version {found}, at least {least} is needed"
 
 
-def _major(tool: str) -> int | None:
-    """17 of ``openjdk version "17.0.1"`` and of ``javac 17.0.1``; 8 of ``1.8.0_392``."""
-    done = subprocess.run([tool, "-version"], capture_output=True, text=True, check=False)
-    match = re.search(r"\b(?:1\.)?(\d+)[.\d_]*", done.stdout + done.stderr)
-    return int(match[1]) if match else None
+def _version(tool: str) -> str:
+    """1.2.3 of ``openjdk version "1.2.3"``, of ``javac 1.2.3`` and of ``go version go1.2.3``."""
+    ask = [tool, _TOOLS[tool]["ask"]]
+    done = subprocess.run(ask, capture_output=True, text=True, check=False)
+    match = re.search(r"\d+(\.\d+)*", done.stdout + done.stderr)
+    return match[0] if match else ""
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
