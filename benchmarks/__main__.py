@@ -15,7 +15,7 @@ import typer
 from benchmarks import corpus, machine
 from benchmarks.readme import write_readme
 
-BENCHMARKS = ("worker", "models", "stages", "latency", "pii")
+BENCHMARKS = ("worker", "models", "stages", "latency", "pii", "sinks")
 RESULTS = Path(__file__).with_name("results")
 
 

@@ -58,7 +58,7 @@ def measure(corpus: Corpus) -> dict[str, Any]:
         "milliseconds": {
             str(p): found[min(len(found) - 1, len(found) * p // 100)] for p in PERCENTILES
         },
-        "greatestmilliseconds": found[-1],
+        "greatest_milliseconds": found[-1],
         "worker": ours,
     }
 
@@ -126,6 +126,6 @@ def table(result: dict[str, Any]) -> str:
             "|---|" + "---|" * (len(PERCENTILES) + 1),
             f"| {result['events']:,} events at {result['events_per_second']:,}/s, of at most "
             f"{result['most_events_per_second']:,}/s | {cells} "
-            f"| {result['greatestmilliseconds']:,.0f} |",
+            f"| {result['greatest_milliseconds']:,.0f} |",
         ]
     )
