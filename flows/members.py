@@ -26,7 +26,7 @@ SHARED = frozenset(
     PREFIX + name
     for name in (
         "graph_nodes_total", "graph_edges_total", "storage_size_bytes", "reconciliation_backlog",
-        "dead_letters", "log_lag",
+        "dead_letters", "enrichment_backlog", "log_lag",
     )
 )  # fmt: skip
 """What every member measures of the same stores and log: shown once, the greatest of all."""

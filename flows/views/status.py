@@ -7,11 +7,12 @@ from collections.abc import Callable
 import msgspec
 
 from flows.bus import open_bus
-from flows.health import read_health
+from flows.health import Health, read_health
 from flows.keys import load_keys
 from flows.lock import holder_of
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
+from schemas.log import Partition
 from schemas.ports import Unavailable
 from schemas.records import STORES, Store
 
@@ -49,6 +50,7 @@ def status_of(settings: Settings) -> Status:
     worker = holder_of(settings.data)
     health = read_health(settings.data) if worker is not None else None
     troubles = dict(health.troubles) if health else {}
+    blocking = dict(health.blocking) if health else {}
     keys = load_keys(settings.data, create=False)
     with open_stores(settings, keys) as stores:
         bus = open_bus(settings, keys, stores.offsets)
@@ -60,7 +62,7 @@ def status_of(settings: Settings) -> Status:
                 committed.get(p, 0),
                 end,
                 max(end - committed.get(p, 0), 0),
-                _waits_for(max(end - committed.get(p, 0), 0), worker, troubles),
+                _waits_for(p, max(end - committed.get(p, 0), 0), worker, blocking, troubles),
             )
             for p, end in sorted(ends.items())
             if end or p in committed
@@ -71,7 +73,7 @@ def status_of(settings: Settings) -> Status:
         orphans = _known(lambda: _responses(stores, "orphan"), troubles)
         return Status(
             worker=worker,
-            alerts=_alerts(letters, sum(committed.values()), settings, troubles),
+            alerts=_alerts(letters, sum(committed.values()), settings, troubles, health),
             partitions=partitions,
             stores=[(s, counts[s], backlog.get(s, 0)) for s in STORES],
             dead_letters=letters,
@@ -91,20 +93,39 @@ def _known(ask: Callable[[], int], troubles: dict[str, str]) -> int | None:
         return None
 
 
-def _waits_for(lag: int, worker: int | None, troubles: dict[str, str]) -> str:
+def _waits_for(
+    partition: Partition,
+    lag: int,
+    worker: int | None,
+    blocking: dict[str, str],
+    troubles: dict[str, str],
+) -> str:
+    """A store that is down holds up nobody: only what reading itself waits for does."""
     if not lag:
         return ""
     if worker is None:
         return "a worker: none runs"
-    if troubles:
-        return ", ".join(f"{what} ({code})" for what, code in sorted(troubles.items()))
+    stopped = troubles.get(f"partition {partition}")
+    if stopped is not None:
+        return f"a decision ({stopped}): see the worker's log"
+    if blocking:
+        return ", ".join(f"{what} ({code})" for what, code in sorted(blocking.items()))
     return "its turn: the worker is reading"
 
 
 def _alerts(
-    letters: dict[str, int], consumed: int, settings: Settings, troubles: dict[str, str]
+    letters: dict[str, int],
+    consumed: int,
+    settings: Settings,
+    troubles: dict[str, str],
+    health: Health | None,
 ) -> list[str]:
     found = [f"{what} does not work ({code})" for what, code in sorted(troubles.items())]
+    if health is not None and health.alert:
+        limit = settings.metrics.rejected_share
+        found.append(f"{health.rejected_share:.1%} of the last events rejected (limit {limit:.1%})")
+    if health is not None and "crash_loop" in health.alerts:
+        found.append("a worker dies again and again: see the supervisor's log")
     share = sum(letters.values()) / consumed if consumed else 0.0
     if share > settings.metrics.rejected_share:
         found.append(
