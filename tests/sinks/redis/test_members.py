@@ -73,7 +73,7 @@ class Member:
 
 
 @settings(
-    max_examples=60,
+    max_examples=80,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -85,9 +85,10 @@ def test_every_pair_and_orphan_is_written_whoever_goes(data: st.DataObject, redi
     cut = data.draw(st.integers(0, len(log)))
     members = [Member(server, "one", log[:cut], 0.0), Member(server, "two", log[cut:], 0.0)]
     written: set[tuple[str, str]] = set()
-    actions = st.sampled_from(["step", "step", "step", "overdue", "commit", "crash", "vanish"])
-    for action in data.draw(st.lists(actions, max_size=20)):
-        member = data.draw(st.sampled_from(members))
+    actions = st.sampled_from(["step", "step", "overdue", "commit", "late", "crash", "vanish"])
+    ending = data.draw(st.sampled_from([[], ["late", "vanish"], ["overdue", "vanish"]]))
+    for action in data.draw(st.lists(actions, max_size=20)) + ending:
+        member = members[0] if action in ending else data.draw(st.sampled_from(members))
         if action == "step":
             member.step(data.draw(st.integers(1, 5)))
         elif action == "crash":
@@ -101,6 +102,10 @@ def test_every_pair_and_orphan_is_written_whoever_goes(data: st.DataObject, redi
             heir.log = (
                 heir.log[: heir.offset] + member.log[member.committed :] + heir.log[heir.offset :]
             )
+        elif action == "late":
+            # The orphan fact is all that is not committed: nothing is read again for it.
+            member.commit()
+            member.overdue()
         elif action in ("overdue", "commit"):
             getattr(member, action)()
     for member in members:
