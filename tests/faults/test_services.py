@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from deploy.local import directory
 from deploy.local.directory import DirectoryServer
 from deploy.local.registry import RegistryServer
 from flows.enrich import enrich
@@ -21,6 +23,7 @@ from flows.worker import run
 from stages.lookup import shipped_models
 from tests.faults.contents import assert_same, contents
 from tests.faults.harness import KEY, Bench
+from tests.faults.test_canaries import Planted, haystacks
 from tests.generate import generate
 from tests.stages.embed.services import Service, openai
 
@@ -77,6 +80,20 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
     made.close()
 
 
+def near_and_far(bench: Bench, outside: Outside) -> Settings:
+    """The settings with all three services in them; they are up."""
+    outside.screen = screen_of(bench.settings())
+    outside.start()
+    text = bench.config.read_text("utf-8").replace(
+        "[lookup]\n",
+        '[lookup]\nregistry = "grpc"\nregistry_plaintext = true\ndirectory = "http"\n'
+        f'registry_address = "127.0.0.1:{outside.ports["registry"]}"\n'
+        f'directory_url = "http://127.0.0.1:{outside.ports["directory"]}"\n',
+    )
+    bench.config.write_text(text, "utf-8")
+    return bench.settings()
+
+
 def screen_of(settings: Settings) -> Any:
     settings.data.mkdir(parents=True, exist_ok=True)
     return build_pii(settings, load_keys(settings.data)).screen_identifier
@@ -92,16 +109,7 @@ def test_services_that_go_away_leave_nothing_behind(tmp_path: Path, outside: Out
     expected = contents(near.database)
 
     away = Bench(tmp_path / "away", tmp_path / "parts", here)
-    outside.screen = screen_of(away.settings())
-    outside.start()
-    grpc = 'registry = "grpc"\nregistry_plaintext = true\ndirectory = "http"\n'
-    text = away.config.read_text("utf-8").replace(
-        "[lookup]\n",
-        f'[lookup]\n{grpc}registry_address = "127.0.0.1:{outside.ports["registry"]}"\n'
-        f'directory_url = "http://127.0.0.1:{outside.ports["directory"]}"\n',
-    )
-    away.config.write_text(text, "utf-8")
-    settings = away.settings()
+    settings = near_and_far(away, outside)
     writer = LogWriter(away.log)
     third = COUNT // 3
     backlog = []
@@ -124,3 +132,49 @@ def test_services_that_go_away_leave_nothing_behind(tmp_path: Path, outside: Out
     assert progress.usage["tokens"] > 0
     # text-embedding-3-small: 0.02 USD per million tokens.
     assert progress.usage["cost_pico_usd"] == progress.usage["tokens"] * 20_000
+
+
+def test_no_marker_goes_out_to_a_service_or_waits_in_the_queue(
+    tmp_path: Path,
+    outside: Outside,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """What is asked, embedded and queued is screened; secrets are in headers only."""
+    planted = Planted(tmp_path / "log")
+    needles = planted.needles()
+    needles.secret(b"sk-test-1", "the embedding service's key")
+    sent: dict[str, list[bytes]] = {"directory": [], "registry": []}
+    users, batch = directory._users, RegistryServer.BatchGetModels
+
+    def recorded_users(body: bytes) -> Any:
+        sent["directory"].append(body)
+        return users(body)
+
+    def recorded_models(self: RegistryServer, request: Any, context: Any) -> Any:
+        sent["registry"].append("\n".join(request.model_ids).encode())
+        return batch(self, request, context)
+
+    monkeypatch.setattr(directory, "_users", recorded_users)
+    monkeypatch.setattr(RegistryServer, "BatchGetModels", recorded_models)
+    bench = Bench(
+        tmp_path / "away", tmp_path / "log", COMMON.format(embedder=outside.embedder.port)
+    )
+    settings = near_and_far(bench, outside)
+    outside.stop()
+    outside.embedder.requests.clear()
+    run(settings)
+    assert bench.query("SELECT count(*) FROM requests")[0][0] > 0
+    files = haystacks(bench, {})
+    outside.start()
+    progress = enrich(settings)
+    assert progress.left == 0
+    assert all(sent.values())
+    bodies = json.dumps(outside.embedder.requests, ensure_ascii=False).encode()
+    assert b"<EMAIL_ADDRESS>" in bodies
+    out, err = capfd.readouterr()
+    extra = {name: b"\n".join(found) for name, found in sent.items()}
+    extra |= {"embedder": bodies, "output": (out + err).encode()}
+    everything = files | {f"{n}, in the end": d for n, d in haystacks(bench, extra).items()}
+    found = {name: places for name, data in everything.items() if (places := needles.found(data))}
+    assert found == {}
