@@ -224,25 +224,30 @@ class GrpcRegistry:
                 if self._stop.is_set():
                     call.cancel()
                     return
-                call.initial_metadata()  # The subscription stands; what came before it was missed.
-                self._forget_all()
-                self._holdoff.worked()
-                self.following = True
-                for update in call:
+                call.initial_metadata()
+                if call.is_active():
+                    # The subscription stands; what came before it was missed.
+                    self._forget_all()
+                    self._holdoff.worked()
+                    self.following = True
                     failures, told = 0, ""
+                for update in call:
                     self._forget(update.model)
                 code = "ended"
             except grpc.RpcError as error:
                 code = _code(error)
             except ValueError:  # The channel was closed.
                 return
-            self.following = False
             if self._stop.is_set():
                 return
-            self._forget_all()
+            if self.following:
+                self.following = False
+                self._forget_all()
             if code != told:
                 told = code
                 _log.warning("updates_interrupted", code=code)
+            if code == "unimplemented":
+                return
             self._stop.wait(jittered(PAUSES[min(failures, len(PAUSES) - 1)]))
             failures += 1
 

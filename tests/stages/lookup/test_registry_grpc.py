@@ -308,6 +308,50 @@ def test_what_fails_has_a_code_of_ours_and_is_not_asked_again_at_once(
         client.close()
 
 
+def test_a_registry_without_updates_is_remembered_as_long_as_any(
+    failing: tuple[Failing, int],
+) -> None:
+    service, port = failing
+    client = registry_at(port, TomlRegistry())
+    try:
+        client.lookup([("big", None, NOW)])
+        until(lambda: client._thread is not None and not client._thread.is_alive())
+        assert not client.following
+        for _ in range(3):
+            client.lookup([("big", None, NOW)])
+        assert service.calls == 1
+    finally:
+        client.close()
+
+
+def test_a_stream_that_does_not_come_about_ends_no_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What refuses the subscription as well is not taken for a registry that works again."""
+    path = tmp_path / "models.toml"
+    path.write_text(_list("3.5"), "utf-8")
+    made = Served(path)
+    made.server.close()
+    subscribed, worked = [], []
+    stub, holdoff = made.client._stub, made.client._holdoff
+    subscribe = stub.StreamModelUpdates
+
+    def counted(request: pb.StreamModelUpdatesRequest) -> Any:
+        subscribed.append(request)
+        return subscribe(request)
+
+    monkeypatch.setattr(stub, "StreamModelUpdates", counted)
+    monkeypatch.setattr(holdoff, "worked", lambda: worked.append(True))
+    try:
+        with pytest.raises(Unavailable):
+            made.client.lookup([("big", None, NOW)])
+        until(lambda: len(subscribed) == 3)
+        assert worked == []
+        assert not made.client.following
+    finally:
+        made.client.close()
+
+
 def test_plain_fields_are_a_price_without_history(failing: tuple[Failing, int]) -> None:
     service, port = failing
     plain = pb.Model(id="m", provider="Acme", input_cost_per_1k=0.00015, output_cost_per_1k=0.0006)
