@@ -17,7 +17,17 @@ from schemas.ports import WRITTEN, Result, Unavailable
 from schemas.records import PointRecord, RecordId
 from sinks.common.stamps import record_id
 from sinks.influxdb.client import Client
-from sinks.influxdb.lines import EVENT, GREATEST_NS, LEAST_NS, MOVED, RECORD, bucket, lines, name_of
+from sinks.influxdb.lines import (
+    EVENT,
+    GREATEST_NS,
+    LEAST_NS,
+    MOVED,
+    RECORD,
+    SUPERSEDED,
+    bucket,
+    lines,
+    name_of,
+)
 from sinks.influxdb.lines import point as made_of
 from sinks.influxdb.settings import InfluxSettings
 
@@ -38,7 +48,7 @@ class Collisions:
         """
         where = f"time >= {_bound(since, LEAST_NS)} AND time < {_bound(until, GREATEST_NS)}"
         records = self._moments(f"SELECT id FROM {RECORD} WHERE {where}")  # noqa: S608
-        points = self._moments(f"SELECT event_id, kind FROM {EVENT} WHERE {where}")  # noqa: S608
+        points = self._moments(f"SELECT event_id, kind, {SUPERSEDED} FROM {EVENT} WHERE {where}")  # noqa: S608
         here: tuple[int, set[RecordId]] | None = next(points, None)
         for moment, held in records:
             while here is not None and here[0] < moment:
@@ -84,15 +94,12 @@ class Collisions:
                     yield moment, held
                     held = set()
                 moment = time
-                id_, kind = (rest[0], rest[1]) if len(rest) == 2 else _split(rest[0])
-                held.add(record_id(kind, id_))
+                if len(rest) == 1:
+                    held.add(record_id(*rest[0].split(":", 1)))
+                elif rest[0] and not rest[2]:
+                    held.add(record_id(rest[1], rest[0]))
         if moment is not None:
             yield moment, held
-
-
-def _split(name: str) -> tuple[str, str]:
-    kind, _, id_ = name.partition(":")
-    return id_, kind
 
 
 def _bound(time: int | None, otherwise: int) -> int:

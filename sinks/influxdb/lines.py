@@ -5,14 +5,15 @@ numbers. ``record`` holds the whole record as it came, in one of :data:`BUCKETS`
 Influx has no index on fields and an id as a tag would make a series for each event.
 
 Both carry the record's version as a tag. So versions never overwrite or blend with one another
-(Influx merges the fields of points of one series and nanosecond), the order of arrival is without
-effect, and what is superseded can be removed.
+(Influx merges the fields of points of one series and nanosecond), and the order of arrival is
+without effect. What is superseded is marked, which costs a line, and then removed, which costs a
+request for each point.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -32,6 +33,9 @@ BUCKETS = 4_096
 TAGS = ("kind", "tenant", "model", "provider", "purpose", "status")
 MOVED = "moved"
 """Tag of a point that would lie on another event's: same series, same nanosecond."""
+SERIES = (*TAGS, "version")
+SUPERSEDED = "superseded"
+"""Field of a point of which a higher version is there: it counts no more, and goes."""
 COUNTS = (
     "prompt_tokens",
     "completion_tokens",
@@ -77,7 +81,7 @@ _decode = msgspec.json.Decoder(PointRecord).decode
 
 
 class Point(NamedTuple):
-    """A record on its way. ``series``: the ``event`` series without :data:`MOVED`, as tags."""
+    """A record on its way. ``series``: the stored tags of :data:`SERIES`."""
 
     id: RecordId
     version: int
@@ -109,7 +113,7 @@ def point(record: PointRecord, most_tag: int, most: int) -> Point:
     whole = encoded(record)
     if len(whole) > most:
         raise Refusal("too_large")
-    series = (*(escape(tags[name]) for name in TAGS), str(stamp.version))
+    series = (*(tags[name] for name in TAGS), str(stamp.version))
     return Point(
         stamp.record_id,
         stamp.version,
@@ -122,7 +126,9 @@ def point(record: PointRecord, most_tag: int, most: int) -> Point:
 
 def lines(made: Point, moved: int = 0) -> tuple[str, str]:
     """The two lines of a point: ``event`` and ``record``."""
-    tags = "".join([f",{name}={value}" for name, value in zip(_SERIES, made.series, strict=True)])
+    tags = "".join(
+        [f",{name}={escape(tag)}" for name, tag in zip(SERIES, made.series, strict=True)]
+    )
     beside = f",{MOVED}={moved}" if moved else ""
     return (
         f"{EVENT}{beside}{tags} {made.fields} {made.time}",
@@ -131,7 +137,10 @@ def lines(made: Point, moved: int = 0) -> tuple[str, str]:
     )
 
 
-_SERIES = (*TAGS, "version")
+def superseded(measurement: str, tags: Iterable[tuple[str, str]], time: int) -> str:
+    """The line that marks a point, of which the stored tags are known."""
+    series = "".join([f",{name}={escape(value)}" for name, value in tags])
+    return f"{measurement}{series} {SUPERSEDED}=true {time}"
 
 
 def bucket(record: RecordId) -> str:

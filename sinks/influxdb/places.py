@@ -7,36 +7,59 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from schemas.records import RecordId
-from sinks.influxdb.lines import EVENT, MOVED, RECORD, TAGS, bucket
+from sinks.common.stamps import record_id
+from sinks.influxdb.lines import EVENT, MOVED, RECORD, SERIES, TAGS, Point, bucket
 
 MOST_INTERVALS = 8
 _GAP_NS = 1_000_000_000
 
 
 class Place(NamedTuple):
-    """One point: whose it is, and the predicate that, with its time, is true of it alone."""
+    """One point: whose it is, and its series, as stored."""
 
     id: RecordId
     version: int
     time: int
-    predicate: str
+    measurement: str
+    tags: tuple[tuple[str, str], ...]
+
+    @property
+    def predicate(self) -> str:
+        """What, with its time, is true of this point alone."""
+        # Stored tags hold neither quotes nor backslashes: see lines.tag_of.
+        tags = (("_measurement", self.measurement), *self.tags)
+        return " AND ".join([f'{name}="{value}"' for name, value in tags])
 
 
-def predicate(row: Mapping[str, Any]) -> str:
-    """The predicate of a row of ``event``."""
-    tags = [*TAGS, "version", *([MOVED] if row[MOVED] else [])]
-    return _all([("_measurement", EVENT), *((name, row[name]) for name in tags)])
+def event_row(row: Mapping[str, Any]) -> Place:
+    """Where the point of a row of ``event`` is."""
+    names = [*TAGS, "version", *([MOVED] if row[MOVED] else [])]
+    tags = tuple([(name, row[name]) for name in names])
+    identity = record_id(row["kind"], row["event_id"])
+    return Place(identity, int(row["version"]), row["time"], EVENT, tags)
 
 
-def record_predicate(record: RecordId, version: int) -> str:
-    """The predicate of a point of ``record``."""
-    tags = [("_measurement", RECORD), ("bucket", bucket(record)), ("version", str(version))]
-    return _all(tags)
+def point_place(made: Point, moved: int) -> Place:
+    """Where a point of ours is in ``event``."""
+    tags = [*zip(SERIES, made.series, strict=True)]
+    if moved:
+        tags.append((MOVED, str(moved)))
+    return Place(made.id, made.version, made.time, EVENT, tuple(tags))
 
 
-def _all(tags: Iterable[tuple[str, str]]) -> str:
-    # Stored tags hold neither quotes nor backslashes: see lines.tag_of.
-    return " AND ".join([f'{name}="{value}"' for name, value in tags])
+def record_place(record: RecordId, version: int, time: int) -> Place:
+    """Where a version of a record is in ``record``."""
+    tags = (("bucket", bucket(record)), ("version", str(version)))
+    return Place(record, version, time, RECORD, tags)
+
+
+def record_row(row: Mapping[str, Any]) -> Place:
+    """Where the point of a row of ``record`` is. Without an id, the mark alone is left of it."""
+    kind, _, id_ = (row["id"] or ":").partition(":")
+    place = record_place(record_id(kind, id_), int(row["version"]), row["time"])
+    if row["id"]:
+        return place
+    return place._replace(tags=(("bucket", row["bucket"]), ("version", row["version"])))
 
 
 def intervals(times: Iterable[int]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.queries import Dimension, Usage
 from sinks.influxdb.client import Client
-from sinks.influxdb.lines import EVENT, GREATEST_NS, LEAST_NS, plain, tag_of
+from sinks.influxdb.lines import EVENT, GREATEST_NS, LEAST_NS, SUPERSEDED, plain, tag_of
 from sinks.influxdb.settings import InfluxSettings
 
 _EPOCH = date(1970, 1, 1)
@@ -31,7 +31,7 @@ _STATUSES = ("error", "orphan")
 _LATENCIES = ("latency_ms", "ttft_ms")
 _PERCENTILES = (50, 95)
 _TAG_DIMENSIONS = ("tenant", "model", "provider", "purpose", "status")
-_FIXED = ("event_id", "event_time", "kind", "version", "status", "cost_status")
+_FIXED = ("event_id", "event_time", "kind", "version", "status", "cost_status", SUPERSEDED)
 
 
 class InfluxQueries:
@@ -88,10 +88,13 @@ class InfluxQueries:
     def _rows(self, statement: str, at: dict[str, int]) -> Iterator[list[Any]]:
         """The rows by time, and of the versions of one record the highest."""
         version, event, kind = at["version"], at["event_id"], at["kind"]
+        gone = at[SUPERSEDED]
         held: dict[tuple[str, str], list[Any]] = {}
         moment: int | None = None
         for _, values in self._client.stream(self._bucket, statement):
             for row in values:
+                if row[gone]:
+                    continue
                 if row[0] != moment:
                     yield from held.values()
                     held.clear()

@@ -8,29 +8,28 @@ from typing import Any, ClassVar
 
 from schemas.ports import ERASED, WRITTEN, Result, Stored, Unavailable
 from schemas.records import PointRecord, RecordId, Store
-from sinks.common.stamps import Refusal, is_identity, record_id
+from sinks.common.stamps import Refusal, is_identity
 from sinks.influxdb.client import REFUSED, TOO_LARGE, Client, Deadline
-from sinks.influxdb.lines import EVENT, MOVED, RECORD, TAGS, Point, bucket, lines, name_of, point
+from sinks.influxdb.lines import RECORD, SUPERSEDED, Point, bucket, lines, name_of, point
 from sinks.influxdb.lines import stored as read
-from sinks.influxdb.places import Place, intervals, predicate, record_predicate
+from sinks.influxdb.places import record_row
 from sinks.influxdb.settings import InfluxSettings
 from sinks.influxdb.tombstones import Tombstones
+from sinks.influxdb.versions import STATEMENTS, Versions, beside, groups, moved_of, others_of
 
 _BAD_ID = Result("rejected", "bad_id")
 _BYTES = 8 << 20
-_STATEMENTS = 50
 _DAY_NS = 86_400_000_000_000
-Row = Mapping[str, Any]
-_ROW = f"event_id, version, {', '.join(TAGS)}, {MOVED}"
 
 
 class InfluxSink:
     """Implements :class:`schemas.ports.Sink`.
 
     Influx has no conditional write. Every version is a point of its own; after a write the other
-    versions of what was written are asked for, and all but the highest removed. Of two that write
-    versions of one record at the same time, at least one sees both, so what stays is the highest
-    whatever the order. Tombstones are asked for before a write and again after it, likewise.
+    versions of what was written are asked for, and all but the highest are marked and removed. Of
+    two that write versions of one record at the same time, at least one sees both, so what counts
+    is the highest whatever the order. Tombstones are asked for before a write and
+    again after it, likewise.
     """
 
     store: ClassVar[Store] = "timeseries"
@@ -40,6 +39,7 @@ class InfluxSink:
         self._settings = settings
         self._bucket = settings.bucket
         self._tombstones = Tombstones(client, settings.bucket)
+        self._versions = Versions(client, settings.bucket)
 
     def write(self, records: Sequence[PointRecord], /) -> Sequence[Result]:
         results: list[Result] = [WRITTEN] * len(records)
@@ -79,7 +79,7 @@ class InfluxSink:
         known = list(dict.fromkeys(i for i in ids if is_identity(i.kind, i.id)))
         outcome = ERASED
         try:
-            for part in _groups(known, 1_000):
+            for part in groups(known, STATEMENTS):
                 self._erase(part)
         except Unavailable as error:
             outcome = Result("unavailable", error.code, error.retry_after)
@@ -93,8 +93,15 @@ class InfluxSink:
     def count(self) -> int:
         """How many records it holds. Raises Unavailable."""
         statement = f"SELECT count(id) FROM {RECORD}"  # noqa: S608
-        rows = self._query([statement], self._client.deadline())[0]
-        return int(rows[0]["count"]) if rows else 0
+        statements = [statement, f"{statement} WHERE {SUPERSEDED} = true"]
+        answers = self._query(statements, self._client.deadline())
+        everything, old = (int(rows[0]["count"]) if rows else 0 for rows in answers)
+        return everything - old
+
+    def sweep(self) -> int:
+        """Removes superseded points that a write had no time to remove; answers how many. They
+        count nowhere here, but a dashboard adds them up. Raises Unavailable."""
+        return self._versions.sweep()
 
     def close(self) -> None:
         """Later calls find the store unavailable."""
@@ -138,73 +145,24 @@ class InfluxSink:
     def _admit(self, points: Sequence[Point], deadline: Deadline) -> dict[RecordId, Result]:
         ids = [made.id for made in points]
         times = [made.time for made in points]
-        before, *moved = self._query([self._tombstones.question, *_moved(times)], deadline)
+        before, *answers = self._query([self._tombstones.question, *moved_of(times)], deadline)
         erased = self._tombstones.among(ids, before, deadline)
         sent = [made for made in points if made.id not in erased]
         if sent:
-            beside = _beside(sent, moved)
-            text = [line for made in sent for line in lines(made, beside.get(made.id, 0))]
+            moved = beside(sent, answers)
+            text = [line for made in sent for line in lines(made, moved.get(made.id, 0))]
             self._client.write(self._bucket, "\n".join(text), deadline)
-            after, *others = self._query([self._tombstones.question, *_others(sent)], deadline)
+            after, *others = self._query([self._tombstones.question, *others_of(sent)], deadline)
             erased |= self._tombstones.among(ids, after, deadline)
-            self._supersede(sent, others, deadline)
+            self._versions.supersede(sent, moved, others, deadline)
         gone = {made.id: made.time for made in points if made.id in erased}
         if gone:
-            self._remove(gone, deadline)
+            self._versions.remove_all(gone)
         return {made.id: ERASED if made.id in erased else WRITTEN for made in points}
 
-    def _supersede(
-        self, points: Sequence[Point], others: Sequence[Sequence[Row]], deadline: Deadline
-    ) -> None:
-        """Removes all versions but the highest of what was just written."""
-        own = {made.id: made for made in points}
-        highest: dict[RecordId, int] = {}
-        for rows in others:
-            for row in rows:
-                identity = _identity(row)
-                mine = own.get(identity)
-                if mine is not None and mine.time == row["time"]:
-                    known = highest.get(identity, mine.version)
-                    highest[identity] = max(known, int(row["version"]))
-        times = {identity: own[identity].time for identity in highest}
-        for place in self._places(times, deadline):
-            if place.version < highest[place.id]:
-                self._forget(place, deadline)
-
-    def _remove(self, times: Mapping[RecordId, int], deadline: Deadline) -> None:
-        """Removes all versions of records of these times."""
-        for place in self._places(times, deadline):
-            self._forget(place, deadline)
-
-    def _places(self, times: Mapping[RecordId, int], deadline: Deadline) -> list[Place]:
-        """All points of records whose times are known: two for each version."""
-        statements = [
-            f"SELECT {_ROW} FROM {EVENT} WHERE time = {time_ns}"  # noqa: S608
-            for time_ns in sorted(set(times.values()))
-        ]
-        statements += [
-            f"SELECT id, version FROM {RECORD} "  # noqa: S608
-            f"WHERE bucket = '{bucket(identity)}' AND time = {time_ns}"
-            for identity, time_ns in times.items()
-        ]
-        found: list[Place] = []
-        for part in _groups(statements, _STATEMENTS):
-            for rows in self._query(part, deadline):
-                for row in rows:
-                    if "event_id" in row:
-                        place = Place(
-                            _identity(row), int(row["version"]), row["time"], predicate(row)
-                        )
-                    else:
-                        place = _record_place(row)
-                    if times.get(place.id) == place.time:
-                        found.append(place)
-        return found
-
-    def _forget(self, place: Place, deadline: Deadline) -> None:
-        self._client.delete(self._bucket, place.time, place.predicate, deadline)
-
-    def _query(self, statements: Sequence[str], deadline: Deadline) -> list[list[Row]]:
+    def _query(
+        self, statements: Sequence[str], deadline: Deadline
+    ) -> list[list[Mapping[str, Any]]]:
         return self._client.query(self._bucket, statements, deadline)
 
     def _erase(self, ids: Sequence[RecordId]) -> None:
@@ -212,16 +170,12 @@ class InfluxSink:
         # A read first: a server that does not answer is not sent what it might do much later.
         self._tombstones.asked(ids, deadline)
         self._tombstones.add(ids, deadline)
-        times: dict[RecordId, int] = {}
-        for group in _groups(ids, _STATEMENTS):
-            rows = self._scan("id, version", group, deadline)
-            times |= {_record_place(row).id: row["time"] for row in rows}
-        if times:
-            self._remove(times, deadline)
+        rows = self._scan("id, version", ids, deadline)
+        self._versions.remove_all({record_row(row).id: row["time"] for row in rows})
 
     def _fetch(self, ids: Sequence[RecordId]) -> dict[RecordId, Stored]:
         found: dict[RecordId, Stored] = {}
-        for group in _groups(ids, _STATEMENTS):
+        for group in groups(ids, STATEMENTS):
             for row in self._scan("json", group, self._client.deadline()):
                 held = read(row["json"])
                 before = found.get(held.stamp.record_id)
@@ -229,7 +183,9 @@ class InfluxSink:
                     found[held.stamp.record_id] = held
         return found
 
-    def _scan(self, columns: str, ids: Sequence[RecordId], deadline: Deadline) -> Iterator[Row]:
+    def _scan(
+        self, columns: str, ids: Sequence[RecordId], deadline: Deadline
+    ) -> Iterator[Mapping[str, Any]]:
         """The rows of ``record`` of these ids, whatever their times."""
         statements = [
             f"SELECT {columns} FROM {RECORD} "  # noqa: S608
@@ -238,54 +194,3 @@ class InfluxSink:
         ]
         for rows in self._query(statements, deadline):
             yield from rows
-
-
-def _moved(times: Iterable[int]) -> list[str]:
-    """What asks for points of these times that were moved off another's."""
-    return [
-        f"SELECT {_ROW} FROM {EVENT} WHERE {MOVED} != '' AND {part}"  # noqa: S608
-        for part in intervals(times)
-    ]
-
-
-def _beside(points: Sequence[Point], moved: Iterable[Iterable[Row]]) -> dict[RecordId, int]:
-    """Which of the points were moved, or have to be, to lie beside one another."""
-    found = {_identity(row): int(row[MOVED]) for rows in moved for row in rows}
-    taken: set[tuple[tuple[str, ...], int, int]] = set()
-    for made in sorted(points, key=lambda made: made.id):
-        number = found.get(made.id, 0)
-        while (made.series, made.time, number) in taken:
-            number += 1
-        taken.add((made.series, made.time, number))
-        if number:
-            found[made.id] = number
-    return found
-
-
-def _others(points: Iterable[Point]) -> list[str]:
-    """What asks for points of other versions around these. Of one kind, nearly all records have
-    one version: the answer is nearly empty, and the index of the tags knows."""
-    groups: dict[tuple[str, int], list[int]] = {}
-    for made in points:
-        groups.setdefault((made.id.kind, made.version), []).append(made.time)
-    return [
-        f"SELECT {_ROW} FROM {EVENT} WHERE kind = '{kind}' AND version != '{version}' AND {part}"  # noqa: S608
-        for (kind, version), times in groups.items()
-        for part in intervals(times)
-    ]
-
-
-def _identity(row: Row) -> RecordId:
-    return record_id(row["kind"], row["event_id"])
-
-
-def _record_place(row: Row) -> Place:
-    kind, _, id_ = row["id"].partition(":")
-    identity = record_id(kind, id_)
-    version = int(row["version"])
-    return Place(identity, version, row["time"], record_predicate(identity, version))
-
-
-def _groups(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

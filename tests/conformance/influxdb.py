@@ -76,6 +76,7 @@ class InfluxHarness:
         """All points of both measurements."""
         store = InfluxStore(self.settings)
         try:
+            store.sink.sweep()
             found = store.sink._client.query(
                 self.settings.bucket,
                 ["SELECT * FROM event", "SELECT * FROM record"],

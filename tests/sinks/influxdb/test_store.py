@@ -16,6 +16,7 @@ import pytest
 from schemas.failures import UserError
 from schemas.ports import ERASED, WRITTEN, Unavailable
 from schemas.records import PointRecord, RecordId
+from sinks.influxdb import versions
 from sinks.influxdb.lines import EVENT, RECORD
 from sinks.influxdb.settings import InfluxSettings
 from sinks.influxdb.store import InfluxStore
@@ -70,9 +71,32 @@ def test_writers_of_two_versions_leave_the_higher(opened: Callable[..., InfluxSt
 
     with ThreadPoolExecutor(len(stores)) as pool:
         list(pool.map(work, range(len(stores))))
+    assert stores[0].sink.count() == 40
+    assert [usage.key for usage in stores[0].queries.usage(["model"])] == [("m3",)]
+    assert stores[0].queries.usage(["model"], model="m0") == []
+    stores[0].sink.sweep()
+    assert stores[0].sink.sweep() == 0
     assert {row["version"] for row in rows(stores[0], EVENT)} == {"4"}
     assert {row["version"] for row in rows(stores[0], RECORD)} == {"4"}
-    assert stores[0].sink.count() == 40
+
+
+def test_what_a_write_has_no_time_to_remove_counts_nowhere(
+    store: InfluxStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "REMOVING", 0.0)
+    before = [point(n, 1, model="before", latency_ms=1) for n in range(20)]
+    after = [point(n, 2, model="after", latency_ms=2) for n in range(20)]
+    written(store, *after[:10])
+    written(store, *before)
+    written(store, *after[10:])
+    assert len(rows(store, EVENT)) == 40
+    assert store.sink.count() == 20
+    assert [usage.key for usage in store.queries.usage(["model"])] == [("after",)]
+    assert list(store.collisions.find()) == []
+    found = store.sink.fetch([each.stamp.record_id for each in after])
+    assert {held.stamp.version for held in found.values()} == {2}
+    assert store.sink.sweep() == 40
+    assert len(rows(store, EVENT)) == len(rows(store, RECORD)) == store.sink.count() == 20
 
 
 def test_an_erasure_and_a_write_at_once_leave_nothing(opened: Callable[..., InfluxStore]) -> None:
