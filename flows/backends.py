@@ -76,6 +76,7 @@ class Queues(msgspec.Struct, frozen=True):
     letters: DeadLetters
     parking: ParkingQueue
     requests: Requests
+    server: Server | None = None
 
 
 class Folder:
@@ -146,7 +147,7 @@ def open_queues(settings: Settings, keys: Keys, folder: Folder, stack: ExitStack
             settings.kafka, None if settings.dlq.plaintext else keys.dead_letters
         )
         stack.callback(queues.close)
-        return Queues(queues.letters, queues.parking, queues.requests)
+        return Queues(queues.letters, queues.parking, queues.requests, queues)
     database = folder.database
     return Queues(
         SqliteDeadLetters(database, keys.dead_letters),

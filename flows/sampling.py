@@ -14,6 +14,7 @@ from flows.health import Health, write_health
 from flows.metrics import Metrics
 from flows.stats import RunStats, RunSummary
 from flows.stores import Stores
+from schemas.failures import UserError
 from schemas.ports import Damaged, Unavailable
 
 LAST_SAMPLE = 3.0
@@ -124,6 +125,6 @@ class Sampler:
     def _try(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except (Unavailable, Damaged, OSError) as error:
+        except (Unavailable, Damaged, UserError, OSError) as error:
             # The writers meet the same fault and decide; a missing sample harms nobody.
             _log.debug("no_sample", error=type(error).__name__)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from flows.backends import Folder, Kept, Server, State, open_queues, open_state, open_store
+from flows.backends import Folder, Kept, Queues, Server, State, open_queues, open_state, open_store
 from flows.filelog import Position
 from flows.filelog.source import Positions
 from flows.keys import Keys, load_keys
@@ -105,7 +105,7 @@ def open_stores(settings: Settings, keys: Keys) -> Iterator[Stores]:
             parking=queues.parking,
             requests=queues.requests,
             offsets=FileOffsets(SqliteOffsets(folder.database)) if files else None,
-            servers=_servers(settings, kept, state),
+            servers=_servers(settings, kept, state, queues),
             folder=folder,
         )
 
@@ -185,8 +185,9 @@ def _views(kept: Mapping[Store, Kept], folder: Folder) -> Views:
 
 
 def _servers(
-    settings: Settings, kept: Mapping[Store, Kept], state: State
+    settings: Settings, kept: Mapping[Store, Kept], state: State, queues: Queues
 ) -> dict[str, Server]:
     named = {getattr(settings.backends, store): one.server for store, one in kept.items()}
     named[settings.backends.state] = state.server
+    named[settings.backends.queues] = queues.server
     return {name: server for name, server in named.items() if server is not None}

@@ -7,12 +7,15 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from flows.filelog import append_events
 from flows.health import read_health
 from flows.reconcile import reconcile
 from flows.retry import retry_letters
 from flows.settings import Settings
 from flows.stores import Stores
+from schemas.failures import UserError
 from sinks.kafka.reader import TopicReader
 from sinks.kafka.settings import KafkaSettings
 from tests.flows import tiny
@@ -138,3 +141,11 @@ def _lag(stores: Stores, settings: Settings) -> int:
     assert stores.offsets is not None
     committed = {p: x.offset for p, x in stores.offsets.load().items()}
     return sum(end - committed.get(p, 0) for p, end in log_ends(settings.log_dir).items())
+
+
+def test_a_worker_without_its_topics_says_what_to_run(kafka: Any, tmp_path: Path) -> None:
+    settings, _ = filled(tmp_path, 10)
+    own = own_topics(kafka.bootstrap, lambda spec: "search" not in spec.name)
+    with pytest.raises(UserError, match=r"reconciliation\.search\.v1.*topics create"):
+        run(on_kafka(settings, own))
+    assert lag(settings) > 0
