@@ -23,6 +23,9 @@ from stages.validate.stage import Validate
 KEY = b"compared here, kept nowhere"
 """Keys hashes that live as long as a comparison."""
 
+COMPLETE_ONLY = ("vector", "timeseries")
+"""Stores that get an event when it lacks nothing any more."""
+
 Held = Mapping[Store, Mapping[RecordId, Stored]]
 Properties = Mapping[str, Any]
 T = TypeVar("T")
@@ -174,7 +177,7 @@ class Judge:
         stores = self._called_for(facts)
         for store in stores:
             problem = case.problem(store, identity, newest)
-            if problem is None:
+            if problem is None or (store in COMPLETE_ONLY and identity in case.requested):
                 continue
             if case.parked.get((store, identity), -1) >= newest:
                 waits.append(store)

@@ -42,7 +42,8 @@ Outcome = Verdict | str
 
 class Rederiver:
     """Runs the worker's stages with the same keys and settings, and with doubles for what they
-    keep: every claim is new, and a response meets its prompt by way of the log."""
+    keep: every claim is new, and a response meets its prompt by way of the log. Vectors that a
+    service made are not bought again: they are not compared."""
 
     def __init__(
         self, settings: Settings, keys: Keys, stores: Stores, log: LogView, build: Build
@@ -51,7 +52,14 @@ class Rederiver:
         self._graph = stores.sinks["graph"]
         self._joins = _LogJoins()
         doubles = {"claims": _AllNew(), "joins": self._joins, "vectors": _NoCache()}
+        embed = settings.embed
+        self._compared = [s for s in STORES if embed.is_here or s != "vector"]
+        if embed.mode != "off":
+            mode = "inline" if embed.is_here else "off"
+            changed = embed.model_copy(update={"mode": mode})
+            settings = settings.model_copy(update={"embed": changed})
         pipeline = build(settings, keys, msgspec.structs.replace(stores, **doubles))
+        self.close = pipeline.close
         self._stages = {stage.name: stage for stage in pipeline.stages}
         self._section = settings.stores
 
@@ -70,10 +78,33 @@ class Rederiver:
             if identity.id in self._joins.without:
                 outcomes[one.record.origin] = "prompt_unreadable"
                 continue
-            codes = _differences(identity, derived.get(identity), expected, held)
-            origin = one.record.origin
+            origin, mutation = one.record.origin, derived.get(identity)
+            if mutation is not None and mutation.request is not None:
+                outcomes[origin] = "service_unavailable"
+                continue
+            codes = self._differences(identity, mutation, expected, held)
             outcomes[origin] = Verdict("unaccounted", ",".join(codes)) if codes else ""
         return outcomes
+
+    def _differences(
+        self,
+        identity: RecordId,
+        mutation: Mutation | None,
+        expected: Mapping[Store, Mapping[RecordId, Stored]],
+        held: Held,
+    ) -> list[str]:
+        if mutation is None:
+            return ["not_derivable"]
+        codes = []
+        for store in self._compared:
+            wanted, there = expected[store].get(identity), held[store].get(identity)
+            if wanted is None and there is None:
+                continue
+            if wanted is None or there is None:
+                codes.append(f"{'absent' if there is None else 'unexpected'}_{store}")
+            elif wanted.stamp.sha256 != there.stamp.sha256 or not _equal(wanted, there):
+                codes.append(f"altered_{store}")
+        return codes
 
     def _meet_prompts(self, known: Mapping[RecordId, Judged], held: Held) -> None:
         """Derives the prompt sides that the batch's complete responses need."""
@@ -113,26 +144,6 @@ class Rederiver:
         for name in stages:
             chunk = self._stages[name](chunk).passed
         return list(chunk.items)
-
-
-def _differences(
-    identity: RecordId,
-    mutation: Mutation | None,
-    expected: Mapping[Store, Mapping[RecordId, Stored]],
-    held: Held,
-) -> Iterator[str] | list[str]:
-    if mutation is None:
-        return ["not_derivable"]
-    codes = []
-    for store in STORES:
-        wanted, there = expected[store].get(identity), held[store].get(identity)
-        if wanted is None and there is None:
-            continue
-        if wanted is None or there is None:
-            codes.append(f"{'absent' if there is None else 'unexpected'}_{store}")
-        elif wanted.stamp.sha256 != there.stamp.sha256 or not _equal(wanted, there):
-            codes.append(f"altered_{store}")
-    return codes
 
 
 def _equal(wanted: Stored, there: Stored) -> bool:

@@ -61,6 +61,8 @@ def prove(
         judge = Judge(stores.sinks, stores.letters, waiting, log, validate, rules)
         stack.callback(judge.close)
         rederiver = Rederiver(settings, keys, stores, log, build) if deep else None
+        if rederiver is not None:
+            stack.callback(rederiver.close)
         bounds = log.bounds()
         waiting.refresh()
         wanted = [(p, b) for p, b in sorted(bounds.items()) if p.topic in topics]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.cli.conftest import CONFIG, command
+from tests.flows.cli.conftest import CONFIG, SAMPLE, command
 
 
 @pytest.fixture
@@ -50,6 +50,29 @@ def test_a_vector_that_is_lost_is_listed_by_its_coordinates_and_fails_the_proof(
     assert found["code"] == "absent_vector"
     assert f"{found['topic']}:{found['partition']}" in done.stdout
     assert "1 of" in done.stdout
+
+
+@pytest.mark.slow
+def test_events_wait_for_their_vectors_and_derive_to_what_they_were_completed_to(
+    tmp_path: Path,
+) -> None:
+    places = ("--data", tmp_path / "data", "--config", CONFIG)
+    deferred = {"MEMORY_GRAPH_EMBED__MODE": "deferred"}
+    command("log", "append", SAMPLE / "events.jsonl", *places)
+    assert command("run", "--json", *places, **deferred).returncode == 0
+    report = tmp_path / "report.json"
+    proof = ("prove", "--all", "--deep", "--json", report, *places)
+    done = command(*proof, **deferred)
+    assert done.returncode == 0, done.stdout + done.stderr
+    waiting = json.loads(report.read_bytes())["codes"]["waiting"]["enrichment"]
+    assert waiting > 10
+    assert command("enrich", *places, **deferred).returncode == 0
+    done = command(*proof, **deferred)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(report.read_bytes())
+    assert "waiting" not in found["codes"]
+    assert found["compared"] >= waiting
+    assert found["not_compared"] == {}
 
 
 def test_what_is_to_be_proved_has_to_be_said(sample: Path) -> None:
