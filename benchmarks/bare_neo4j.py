@@ -1,7 +1,7 @@
 """The same batches through Neo4j's driver alone, as its documentation shows.
 
-What the store's writes are measured against. No versions, stamps, ownership, registers or locks: of each property the last
-write wins, and what a rewrite no longer names stays.
+What the store's writes are measured against. No versions, stamps, ownership, registers or locks:
+of each property the last write wins, and what a rewrite no longer names stays.
 """
 
 from __future__ import annotations
