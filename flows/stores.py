@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,15 @@ class Stores(msgspec.Struct, frozen=True):
     offsets: FileOffsets | None
     servers: Mapping[str, Server]
     folder: Folder
+    store_set: Callable[[], str]
 
     def check(self) -> None:
         """Raises UserError where a server was not made ready for this, and Unavailable. Embedded
-        stores are made ready when they are opened."""
+        stores are made ready when they are opened. Afterwards the id of the store set is known, and
+        claims and joins work while the graph is down."""
         for server in self.servers.values():
             server.check()
+        self.store_set()
 
     def sizes(self) -> dict[str, int]:
         """Bytes on disk, by name of the backend, of those that tell. Raises Unavailable."""
@@ -92,7 +96,8 @@ def open_stores(settings: Settings, keys: Keys) -> Iterator[Stores]:
     with ExitStack() as stack:
         folder = Folder(settings, stack)
         kept = {store: open_store(store, settings, folder, stack) for store in STORES}
-        state = open_state(settings, folder, lambda: store_set(kept["graph"], folder), stack)
+        minted = cache(lambda: store_set(kept["graph"], folder))
+        state = open_state(settings, folder, minted, stack)
         queues = open_queues(settings, keys, folder, stack)
         files = settings.backends.log == "files"
         yield Stores(
@@ -107,6 +112,7 @@ def open_stores(settings: Settings, keys: Keys) -> Iterator[Stores]:
             offsets=FileOffsets(SqliteOffsets(folder.database)) if files else None,
             servers=_servers(settings, kept, state, queues),
             folder=folder,
+            store_set=minted,
         )
 
 
