@@ -34,6 +34,10 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
 )
 """From the special to the general; what stands first decides."""
 _UNSAFE = "allkeys-"
+_UNFIT = (
+    ("cluster", "cluster_enabled", 1, "redis.url is a node of a cluster: one primary is needed."),
+    ("replication", "role", "slave", "redis.url is a replica: the primary is needed."),
+)
 _RUN = re.compile(rb"run_id:([0-9a-f]+)")
 
 Run = Callable[..., Any]
@@ -99,7 +103,12 @@ class RedisServer:
             self.call(what, lambda _: pipeline.execute(), again=False)
 
     def check(self) -> None:
-        """Raises UserError where the server may forget what must stay; Unavailable when down."""
+        """Raises UserError where the server may forget what must stay, or cannot take our scripts;
+        Unavailable when it is down."""
+        for section, field, bad, words in _UNFIT:
+            found = self.call("state", lambda client, name=section: client.info(name))  # type: ignore[misc]
+            if found.get(field) == bad:
+                raise UserError(words)
         memory = self.call("state", lambda client: client.info("memory"))
         policy = str(memory.get("maxmemory_policy", ""))
         if memory.get("maxmemory") and policy.startswith(_UNSAFE):

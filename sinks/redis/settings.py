@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
 class RedisSettings(BaseModel):
-    """The server of claims, joins and caches."""
+    """The server of claims, joins and caches: a primary, with or without replicas, no cluster."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -17,4 +17,13 @@ class RedisSettings(BaseModel):
     password: SecretStr = Field(default=SecretStr(""), description="The password.")
     prefix: str = Field(default="memory", min_length=1, description="Beginning of every key.")
     pool_size: int = Field(default=100, ge=1, le=10_000, description="Most connections.")
+    claim_hours: float = Field(
+        default=24.0,
+        ge=1,
+        le=8_760,
+        description=(
+            "How long, by the server's clock, a claim is kept; about 250 bytes each. Not less than "
+            "the worker may be stopped: an event id that comes again later passes as new."
+        ),
+    )
     timeout_seconds: float = Field(default=2.0, gt=0, le=300, description="Time for one call.")

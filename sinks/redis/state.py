@@ -19,7 +19,9 @@ class RedisState:
         self, settings: RedisSettings, store_set: Callable[[], str], *, member: str = ""
     ) -> None:
         self._server = RedisServer(settings)
-        self.claims = RedisClaims(self._server, store_set)
+        self.claims = RedisClaims(
+            self._server, store_set, keep_seconds=round(settings.claim_hours * 3_600)
+        )
         self.joins = RedisJoins(self._server, store_set, member=member)
         self.vectors = RedisCache(self._server, "vectors")
 

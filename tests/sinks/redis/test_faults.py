@@ -168,6 +168,21 @@ def test_a_full_server_is_unavailable_and_may_not_evict_what_waits(
         server.check()
 
 
+def test_what_cannot_run_the_scripts_is_told_at_the_start(
+    own_server: Any, connect: Connect
+) -> None:
+    cluster = own_server("redis", settings={"cluster-enabled": "yes"})
+    with pytest.raises(UserError, match="cluster"):
+        connect(cluster.address.url).check()
+    primary = own_server("redis")
+    port = port_of(primary.address.url)
+    replica = connect(own_server("redis", settings={"replicaof": f"127.0.0.1 {port}"}).address.url)
+    with pytest.raises(UserError, match="replica"):
+        replica.check()
+    assert code_of(lambda: claims_on(replica).claim([claim("a", 0)])) == "readonly"
+    connect(primary.address.url).check()
+
+
 def test_orphans_whose_answer_was_lost_are_answered_again(
     own_server: Any, connect: Connect, proxy: Callable[[int], Proxy]
 ) -> None:
