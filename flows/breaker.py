@@ -14,6 +14,10 @@ Circuit = Literal["closed", "open", "half-open"]
 """Calls pass, none does, or one is trying."""
 
 
+NEARLY = 0.9
+"""Of the time-out, when a client gave up at a deadline of its own that is the same."""
+
+
 class BreakerSettings(msgspec.Struct, frozen=True):
     """Opens when ``share`` of the last ``calls`` calls (of at least ``least``) failed or took
     longer than ``timeout`` seconds; lets one call through again after ``recovery`` seconds."""
@@ -55,15 +59,15 @@ class Breaker:
 
     def report(self, ok: bool, seconds: float) -> None:
         """What became of a call."""
-        slow = seconds > self._settings.timeout
-        good = ok and not slow
+        good = ok and seconds <= self._settings.timeout
+        waited = not ok and seconds >= NEARLY * self._settings.timeout
         with self._lock:
             if self._probing:
                 self._probing = False
                 self._results.clear()
                 self._opened = None if good else self._clock()
                 return
-            self._results.extend([good] * (2 if slow and not ok else 1))
+            self._results.extend([good] * (2 if waited else 1))
             failed = self._results.count(False)
             enough = len(self._results) >= self._settings.least
             if enough and not good and failed >= self._settings.share * len(self._results):

@@ -259,7 +259,7 @@ def test_a_pause_of_the_process_does_not_open_the_breaker() -> None:
 def test_calls_that_time_out_open_the_breaker_after_one_round() -> None:
     breaker = Breaker(BreakerSettings(), lambda: 0.0)
     breaker.report(ok=False, seconds=5.1)
-    breaker.report(ok=False, seconds=5.1)
+    breaker.report(ok=False, seconds=4.99)
     assert not breaker.closed
 
 

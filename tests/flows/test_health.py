@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -14,11 +16,12 @@ from typing import Any
 
 import pytest
 
+import flows.health
 from flows import worker
 from flows.claims import CountedClaims
 from flows.control import Control
 from flows.filelog import append_events
-from flows.health import assess, health_pages, read_health
+from flows.health import assess, health_pages, read_health, serve_pages
 from flows.httpserver import CONNECTIONS, Answer, Pages
 from flows.metrics import Metrics
 from flows.settings import load_settings
@@ -28,6 +31,8 @@ from schemas.log import Origin
 from schemas.ports import Claim, Damaged, Unavailable, Verdict
 from schemas.records import RecordId
 from tests.flows import tiny
+
+ROOT = Path(__file__).parents[2]
 
 NOTHING = RunSummary()
 
@@ -236,6 +241,33 @@ def test_an_address_in_use_is_named() -> None:
     with pytest.raises(UserError, match="--metrics-port"):
         Pages("127.0.0.1", server.port, {})
     server.close()
+
+
+def test_with_the_log_in_kafka_health_is_served_by_default_where_the_port_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    embedded = load_settings()
+    backends = embedded.backends.model_copy(update={"log": "kafka"})
+    kafka = embedded.model_copy(update={"backends": backends})
+    monkeypatch.setattr(flows.health, "PORT", 0)
+    assert serve_pages(embedded, {}) is None
+    server = serve_pages(kafka, {"/health": lambda _: Answer(200, "text/plain", b"fine")})
+    assert server is not None
+    assert get(server.port, "/health")[2] == b"fine"
+    monkeypatch.setattr(flows.health, "PORT", server.port)
+    assert serve_pages(kafka, {}) is None
+    chosen = kafka.metrics.model_copy(update={"port": server.port})
+    with pytest.raises(UserError, match="in use"):
+        serve_pages(kafka.model_copy(update={"metrics": chosen}), {})
+    server.close()
+
+
+def test_the_lines_of_a_member_name_it() -> None:
+    code = "from flows.logs import configure; import structlog; configure(worker=3);"
+    code += "structlog.get_logger('x').warning('parked', store='graph')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT)
+    line = json.loads(done.stderr)
+    assert (line["worker"], line["event"], line["store"]) == (3, "parked", "graph")
 
 
 def test_claims_that_fail_open_and_events_read_again_are_counted() -> None:
