@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from flows.control import Control
 from flows.delivery import persist
 from schemas.chunk import Chunk
@@ -22,14 +20,9 @@ class RequestWriter:
 
     name = "enrichment"
 
-    def __init__(
-        self, requests: Requests, control: Control, count: Callable[[int], None] | None = None
-    ) -> None:
-        """``count`` is told how many were queued."""
+    def __init__(self, requests: Requests, control: Control) -> None:
         self._requests = requests
         self._control = control
-        self._count = count
 
     def __call__(self, requests: tuple[Request, ...]) -> None:
-        if persist(lambda: self._requests.put(requests), self._control) and self._count is not None:
-            self._count(len(requests))
+        persist(lambda: self._requests.put(requests), self._control)

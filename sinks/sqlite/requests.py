@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 
@@ -25,8 +24,6 @@ _TAKE = (
 _WAITING = "SELECT sequence, kind, id FROM requests WHERE sequence > ? ORDER BY sequence LIMIT 5000"
 _SETTLE = "DELETE FROM requests WHERE sequence = ?"
 _FAILED = "UPDATE requests SET attempts = attempts + 1 WHERE sequence = ?"
-_PENDING = "SELECT kind, id FROM requests WHERE id IN (SELECT value FROM json_each(?))"
-_FORGET = "DELETE FROM requests WHERE kind = ? AND id = ?"
 
 
 class SqliteRequests:
@@ -77,16 +74,6 @@ class SqliteRequests:
         """How many wait."""
         sql = "SELECT count(*) FROM requests"
         return int(self._database.read(PART, lambda c: c.execute(sql).fetchone()[0]))
-
-    def pending(self, ids: Sequence[RecordId], /) -> set[RecordId]:
-        """Which of these events wait for their enrichment."""
-        names = json.dumps(list({identity.id for identity in ids}))
-        rows = self._database.read(PART, lambda c: c.execute(_PENDING, (names,)).fetchall())
-        return {RecordId(kind, id_) for kind, id_ in rows} & set(ids)
-
-    def forget(self, ids: Sequence[RecordId], /) -> None:
-        """Removes what waits of these events: they were erased. Durable when it returns."""
-        self._many(_FORGET, [(identity.kind, identity.id) for identity in ids])
 
     def _page(self, after: int) -> list[tuple[int, Kind, str]]:
         return self._database.read(PART, lambda c: c.execute(_WAITING, (after,)).fetchall())

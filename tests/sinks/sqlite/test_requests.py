@@ -95,12 +95,11 @@ def test_settling_what_was_taken_leaves_what_replaced_it(requests: SqliteRequest
     assert (queued.request.side, queued.attempts) == (SIDE, 0)
 
 
-def test_which_events_wait_and_forgetting_them(requests: SqliteRequests) -> None:
+def test_which_events_wait_is_told_without_taking_them(requests: SqliteRequests) -> None:
     requests.put([request(prompt(1)), request(response(2, 1))])
-    ids = [RecordId("prompt", uuid(1)), RecordId("response", uuid(1)), RecordId("prompt", uuid(9))]
-    assert requests.pending(ids) == {ids[0]}
-    requests.forget(ids)
-    assert waiting(requests) == [uuid(2)]
+    expected = [RecordId("prompt", uuid(1)), RecordId("response", uuid(2))]
+    assert list(requests.waiting()) == expected
+    assert requests.backlog() == 2
 
 
 def test_a_file_from_before_the_queue_gets_its_table(tmp_path: Path) -> None:
