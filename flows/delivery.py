@@ -22,8 +22,6 @@ from schemas.records import Mutation, Record, RecordId, Store
 
 BACKOFF = (1.0, 2.0, 4.0)
 JITTER = 0.2
-TRIAL = 20
-"""Records of the one call that an open breaker lets through."""
 BEFORE_CLAIM = frozenset({"validate", "dedupe"})
 """Stages whose rejections hold no claim."""
 
@@ -140,7 +138,8 @@ class StoreWriter:
         self._control.trouble(self.name, None)
         self._control.degrade(self.name, codes[0])
         if not self.breaker.closed and self.breaker.admit():
-            trial = [record for record, _ in pending[:TRIAL]]
+            # As many as ever: a store that can take but a few would hold up everybody again.
+            trial = [record for record, _ in pending]
             threading.Thread(
                 target=self._trial, args=(trial,), name=f"trial-{self.name}", daemon=True
             ).start()
