@@ -80,9 +80,9 @@ class Client:
         self._holdoff = Holdoff(WHAT)
         self._closed = False
 
-    def deadline(self) -> Deadline:
-        """The time for one operation, from now."""
-        return Deadline(self._seconds)
+    def deadline(self, patience: float = 1.0) -> Deadline:
+        """The time for one operation, from now; so many times as long for one that reads all."""
+        return Deadline(patience * self._seconds)
 
     def write(self, bucket: str, lines: str, deadline: Deadline) -> None:
         """Writes lines; durable when it returns. :data:`REFUSED`: a line is at fault, and others

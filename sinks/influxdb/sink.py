@@ -15,7 +15,15 @@ from sinks.influxdb.lines import stored as read
 from sinks.influxdb.places import record_row
 from sinks.influxdb.settings import InfluxSettings
 from sinks.influxdb.tombstones import Tombstones
-from sinks.influxdb.versions import STATEMENTS, Versions, beside, groups, moved_of, others_of
+from sinks.influxdb.versions import (
+    PATIENCE,
+    STATEMENTS,
+    Versions,
+    beside,
+    groups,
+    moved_of,
+    others_of,
+)
 
 _BAD_ID = Result("rejected", "bad_id")
 _BYTES = 8 << 20
@@ -94,7 +102,7 @@ class InfluxSink:
         """How many records it holds. Raises Unavailable."""
         statement = f"SELECT count(id) FROM {RECORD}"  # noqa: S608
         statements = [statement, f"{statement} WHERE {SUPERSEDED} = true"]
-        answers = self._query(statements, self._client.deadline())
+        answers = self._query(statements, self._client.deadline(PATIENCE))
         everything, old = (int(rows[0]["count"]) if rows else 0 for rows in answers)
         return everything - old
 

@@ -18,6 +18,8 @@ Row = Mapping[str, Any]
 
 REMOVING = 0.5
 """Seconds that a write spends on removing what is superseded: each removal is a request."""
+PATIENCE = 4.0
+"""How much longer than a call may take what reads all points."""
 STATEMENTS = 50
 """Most statements in one request."""
 _ROW = f"event_id, version, {', '.join(TAGS)}, {MOVED}"
@@ -92,7 +94,9 @@ class Versions:
             f"SELECT {_ROW}, {SUPERSEDED} FROM {EVENT} {marked}",  # noqa: S608
             f"SELECT id, version, bucket, {SUPERSEDED} FROM {RECORD} {marked}",  # noqa: S608
         ]
-        events, records = self._client.query(self._bucket, statements, self._client.deadline())
+        events, records = self._client.query(
+            self._bucket, statements, self._client.deadline(PATIENCE)
+        )
         places = [event_row(row) for row in events]
         places += [record_row(row) for row in records]
         for place in places:

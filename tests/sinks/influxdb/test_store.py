@@ -92,6 +92,7 @@ def test_what_a_write_has_no_time_to_remove_counts_nowhere(
     assert len(rows(store, EVENT)) == 40
     assert store.sink.count() == 20
     assert [usage.key for usage in store.queries.usage(["model"])] == [("after",)]
+    assert store.queries.usage(["model"], model="before") == []
     assert list(store.collisions.find()) == []
     found = store.sink.fetch([each.stamp.record_id for each in after])
     assert {held.stamp.version for held in found.values()} == {2}
