@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from sinks.kafka.settings import KafkaSettings
 MOST_HELD = 5_000
 """Most messages that are taken and not settled: what a crash lets come again."""
 _JOINING = 3.0
+_RETRY = 2.0
 REQUEUE = 3
 """Attempts on a message after which it goes to the end, so that the commit passes it by."""
 _DOWN = ("unreachable", "timed_out")
@@ -57,6 +59,8 @@ class KafkaQueue:
         self._assigned: set[int] = set()
         self._ended: set[int] = set()
         self._paused = False
+        self._uncommitted = False
+        self._tried = 0.0
         self._trouble = ""
 
     def take(self, limit: int, after: int = 0, wait: float = 0.1) -> Sequence[Item]:
@@ -71,6 +75,8 @@ class KafkaQueue:
                 self._tend(consumer)
                 return held
             self._resume(consumer)
+            if self._uncommitted and time.monotonic() - self._tried > _RETRY:
+                self._commit(set(self._next), wait=False)
             first = consumer.poll(wait)
             if first is None and self._trouble:
                 self._ask(consumer)
@@ -83,7 +89,7 @@ class KafkaQueue:
 
     def settle(self, sequences: Iterable[int]) -> None:
         """These are done: they do not come again. The commit goes off without waiting; should it
-        fail, the next one says the same."""
+        fail, the next :meth:`take` says the same."""
         done = [item for n in sequences if (item := self._held.pop(n, None)) is not None]
         if self._consumer is not None and done:
             self._commit({item.partition for item in done}, wait=False)
@@ -209,18 +215,21 @@ class KafkaQueue:
         ]
         if not offsets or self._consumer is None:
             return
+        self._tried = time.monotonic()
         try:
             if not wait:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
             else:
                 self._committed(None, self._consumer.commit(offsets=offsets, asynchronous=False))
         except KafkaException as error:
+            self._uncommitted = True
             _log.warning("commit_failed", topic=self._topic, code=code_of(error.args[0]))
 
     def _committed(self, error: KafkaError | None, found: Sequence[TopicPartition] | None) -> None:
         """What could not be committed comes again, here or at another member."""
         errors = [error, *(partition.error for partition in found or ())]
         codes = {code_of(failed) for failed in errors if failed is not None}
+        self._uncommitted = bool(codes)
         if codes:
             _log.warning("commit_failed", topic=self._topic, code=min(codes))
 

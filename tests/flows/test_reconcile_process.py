@@ -40,7 +40,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path
     queues = None
     parking: Parking
     if request.param == "kafka":
-        own = own_topics(request.getfixturevalue("kafka").bootstrap, is_queue)
+        own = own_topics(request.getfixturevalue("kafka").bootstrap, is_queue, partitions=2)
         queues = KafkaQueues(own, derive(MASTER).dead_letters)
         lines += ["[kafka]"] + [
             f'{name} = "{getattr(own, name)}"'

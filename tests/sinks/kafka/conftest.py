@@ -16,7 +16,7 @@ KEY = bytes(range(32))
 
 @pytest.fixture
 def settings(kafka: Any) -> KafkaSettings:
-    return own_topics(kafka.bootstrap, is_queue)
+    return own_topics(kafka.bootstrap, is_queue, partitions=2)
 
 
 @pytest.fixture
