@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from confluent_kafka import Message
 
 from flows.source import Admit
 from schemas.log import LogRecord, Origin, Original, Partition
+
+OVERHEAD = 800
+"""Bytes of a record beside its value."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -28,7 +31,9 @@ class Buffer:
 
     ``fetched`` is the offset after the last that came (None: none yet), ``end`` where reading stops
     (None: never); ``at_end``: the broker said that there is no more for now. ``late``: it was
-    waited for in vain; ``stopped``: a gap stands before its next record.
+    waited for in vain; ``stopped``: a gap stands before its next record. ``misplaced``: the broker
+    cannot give what comes next, or it is to be read again. ``committed``: the last commit of this
+    era. ``size``: bytes in memory, roughly.
     """
 
     def __init__(
@@ -40,6 +45,8 @@ class Buffer:
         self.fetched: int | None = None
         self.at_end = self.late = self.stopped = False
         self.paused = True  # Perhaps: the client keeps that beyond an assignment.
+        self.misplaced: Literal["lost", "again"] | None = None
+        self.committed: int | None = None
         self.size = 0
         self._lock = lock
         self._records: deque[tuple[LogRecord, int]] = deque()
@@ -66,7 +73,7 @@ class Buffer:
                 if not admit(size) and taken:
                     break
                 self._records.popleft()
-                self.size -= size
+                self.size -= size + OVERHEAD
                 taken.append(record)
                 self._log_time = max(self._log_time, record.origin.timestamp)
             if taken:
@@ -85,7 +92,7 @@ class Buffer:
             return
         record = to_record(self.partition, offset, message)
         size = record.original.size
-        self.size += size
+        self.size += size + OVERHEAD
         self._records.append((record, size))
 
     def reached(self, offset: int) -> None:
@@ -102,11 +109,16 @@ class Buffer:
         return None if self._taken is None else Place(self._taken, self._log_time, self.era)
 
     @property
+    def past_end(self) -> bool:
+        """Whether all that is wanted has come."""
+        return self.end is not None and self.fetched is not None and self.fetched >= self.end
+
+    @property
     def done(self) -> bool:
         """Whether everything before ``end`` was taken."""
         if self._records or self.end is None:
             return False
-        return self.stopped or (self.fetched is not None and self.fetched >= self.end)
+        return self.stopped or self.past_end
 
 
 def to_record(partition: Partition, offset: int, message: Message[Any, Any]) -> LogRecord:

@@ -35,7 +35,6 @@ def kafka_source(
         span or Span(),
         control,
         follow=reading.follow,
-        limit=reading.limit,
         accept_gap=accept_gap,
     )
     try:

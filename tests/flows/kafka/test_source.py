@@ -8,7 +8,7 @@ import pytest
 from bytewax.inputs import AbortExecution
 
 from flows.control import Control
-from flows.kafka import GroupOffsets
+from flows.kafka import GroupOffsets, member
 from flows.source import Span
 from schemas.failures import UserError
 from schemas.log import Partition
@@ -229,10 +229,15 @@ def test_a_gap_below_stops_its_partition_only(world: World, first: int) -> None:
     assert world.lag() == 0
 
 
-def test_a_gap_that_comes_while_reading_is_found_too(world: World) -> None:
-    world.produce(PROMPTS, 0, *range(1, 3_001))
+def test_a_gap_that_comes_while_reading_is_found_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "BUFFERED", 1 << 16)
+    small = {"queued.max.messages.kbytes": "64", "fetch.message.max.bytes": "20000"}
+    settings = world.settings.model_copy(update={"properties": small})
+    world.produce(PROMPTS, 0, *range(1, 3_001), value=b"x" * 1_000)
     control = Control(quiet=True)
-    part = world.part(control, follow=True, limit=2, work=1000.0)
+    part = world.part(control, settings=settings, follow=True, limit=2, work=1000.0)
     full(part)
     delete_before(world.settings, PROMPTS, 0, 2_990)
     until(lambda: part.next_batch() is None or control.troubles)
