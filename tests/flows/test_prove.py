@@ -13,6 +13,7 @@ from flows.filelog import LogWriter, NewRecord, append_events
 from flows.prove import Report
 from flows.prove import prove as run_prove
 from flows.reconcile import reconcile
+from flows.retry import retry_letters
 from flows.settings import Settings, load_settings
 from schemas.failures import UserError
 from schemas.records import STORES, RecordId, Store
@@ -153,6 +154,52 @@ def test_dead_letters_of_every_kind_are_accounted_for(tmp_path: Path) -> None:
     assert codes(prove(settings)) == {
         "other_content", "absent_graph,absent_search", "letter_missing",
     }  # fmt: skip
+
+
+def test_a_record_that_one_store_refused_is_a_dead_letter(tmp_path: Path) -> None:
+    settings = load_settings(data=tmp_path)
+    search = settings.stores.search.model_copy(update={"max_record_bytes": 1_024})
+    stores = settings.stores.model_copy(update={"search": search})
+    prompt, response = pair(1)
+    prompt["prompt"]["text"] = "much " * 1_000
+    append(settings, prompt, response)
+    run(settings.model_copy(update={"stores": stores}))
+    report = prove(settings, deep=True)
+    assert (report.ok, states(report)) == (True, {"dead_letter": 1, "written": 1})
+    assert set(report.codes["dead_letter"]) == {"too_large"}
+    change(settings, "DELETE FROM dead_letters")
+    assert codes(prove(settings)) == {"absent_search"}
+
+
+def test_a_dead_letter_that_was_retried_is_written(tmp_path: Path) -> None:
+    settings = load_settings(data=tmp_path)
+    prompt, response = pair(1)
+    append(settings, prompt, response)
+
+    def hook(decoded: Any) -> None:
+        if decoded.id == prompt["eventId"]:
+            raise ValueError
+
+    run(settings, build=lambda *parts: tiny.build(*parts, hook=hook))
+    report = prove(settings)
+    assert (report.ok, report.codes["dead_letter"]) == (True, {"internal_error": 1})
+    retry_letters(settings, build=tiny.build)
+    report = prove(settings, deep=True)
+    assert (report.ok, states(report), report.compared) == (True, {"written": 2}, 2)
+    change(settings, "DELETE FROM graph_record WHERE kind = 'prompt'")
+    assert codes(prove(settings)) == {"absent_graph"}
+
+
+def test_a_dead_letter_that_was_discarded_stays_one(tmp_path: Path) -> None:
+    settings = load_settings(data=tmp_path)
+    append(settings, b"{nope", topic=PROMPTS)
+    append(settings, pair(1)[0])
+    run(settings)
+    with stores_of(settings) as stores:
+        (letter,) = stores.letters.list()
+        stores.letters.resolve(letter.sequence, "discarded")
+    report = prove(settings)
+    assert (report.ok, report.codes["dead_letter"]) == (True, {"resolved": 1})
 
 
 def parked(tmp_path: Path, *stores: Store) -> tuple[Settings, int]:
