@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import date, timedelta
 from functools import lru_cache
+from hashlib import sha256
 from importlib import resources
 from typing import Any
 
@@ -106,16 +108,18 @@ def events_template(settings: ElasticsearchSettings) -> dict[str, Any]:
         "gc_deletes": "1h",
         "merge": {"policy": {"expunge_deletes_allowed": 0}},
     }
+    template = {
+        "settings": {"index": index, "analysis": _analysis()},
+        "mappings": mappings,
+        "aliases": {names.alias: {}},
+    }
+    digest = sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
     return {
         "index_patterns": [names.events],
         "priority": 500,
         "version": FORMAT,
-        "_meta": {"format": FORMAT},
-        "template": {
-            "settings": {"index": index, "analysis": _analysis()},
-            "mappings": mappings,
-            "aliases": {names.alias: {}},
-        },
+        "_meta": {"format": FORMAT, "digest": digest},
+        "template": template,
     }
 
 

@@ -27,15 +27,16 @@ class ElasticsearchStore:
         self.queries: SearchQueries = ElasticsearchQueries(self._client, settings)
 
     def init(self) -> Sequence[str]:
-        """Makes the template of the events' indices and the index of tombstones.
+        """Makes the template of the events' indices, also where it is not as the settings say (it
+        holds for indices made afterwards), and the index of tombstones.
 
         Raises UserError when a newer program made them, Unavailable.
         """
         made = []
-        if self._template_format() != FORMAT:
-            self._client.call(
-                "PUT", f"/_index_template/{self._names.template}", events_template(self._settings)
-            )
+        template = events_template(self._settings)
+        self._template_format()
+        if self._template_meta() != template["_meta"]:
+            self._client.call("PUT", f"/_index_template/{self._names.template}", template)
             made.append(f"index template {self._names.template}")
         if self._tombstones_format() is None:
             self._client.call("PUT", f"/{self._names.tombstones}", tombstones_index(self._settings))
@@ -80,13 +81,13 @@ class ElasticsearchStore:
         """Later calls find the store unavailable."""
         self._client.close()
 
-    def _template_format(self) -> int | None:
+    def _template_meta(self) -> Any:
         answer = self._client.call("GET", f"/_index_template/{self._names.template}")
-        if answer is None:
-            return None
-        return self._format(
-            self._names.template, answer["index_templates"][0]["index_template"].get("_meta")
-        )
+        return answer and answer["index_templates"][0]["index_template"].get("_meta", {})
+
+    def _template_format(self) -> int | None:
+        meta = self._template_meta()
+        return None if meta is None else self._format(self._names.template, meta)
 
     def _tombstones_format(self) -> int | None:
         answer = self._client.call("GET", f"/{self._names.tombstones}/_mapping")

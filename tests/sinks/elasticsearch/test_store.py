@@ -318,6 +318,7 @@ def test_init_check_and_size(
     assert (result.status, result.code) == ("unavailable", "index_missing")
     assert list(store.init()) == [f"index template {names.template}", f"index {names.tombstones}"]
     assert list(store.init()) == []
+    assert list(opened(shards=2).init()) == [f"index template {names.template}"]
     store.check()
     written(store, document(1, "text"))
     size = store.size()
