@@ -23,6 +23,9 @@ _HEADER = """\
 #   memory-graph run --config {folder}/{toml}
 """
 
+PATIENCE = 30.0
+"""Seconds for a call, where five servers start cold on the machine that the worker runs on."""
+
 BACKENDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "kafka": ("kafka", ("log", "queues")),
     "neo4j": ("neo4j", ("graph",)),
@@ -35,7 +38,7 @@ BACKENDS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 SECTIONS: dict[str, tuple[str, Callable[[Any], dict[str, object]]]] = {
     "kafka": ("kafka", lambda at: {"bootstrap_servers": at.bootstrap}),
-    "neo4j": ("neo4j", lambda at: {"uri": at.uri}),
+    "neo4j": ("neo4j", lambda at: {"uri": at.uri, "timeout_seconds": PATIENCE}),
     "pinecone": ("pinecone", lambda at: {"host": at.host}),
     "influxdb": ("influxdb", lambda at: {"url": at.url, "org": at.org}),
     "elasticsearch": ("elasticsearch", lambda at: {"urls": [at.url], "replicas": 0}),
@@ -65,7 +68,11 @@ def write(
     The key that seals dead letters is made once: a worker on Kafka keeps none of its own.
     """
     addresses = {server.record.kind: server.address for server in servers}
-    sections: dict[str, dict[str, object]] = {"worker": {"data": "worker"}, "backends": {}}
+    sections: dict[str, dict[str, object]] = {
+        "worker": {"data": "worker"},
+        "backends": {},
+        "delivery": {"deadline_seconds": PATIENCE, "breaker_timeout_seconds": PATIENCE},
+    }
     variables = {"KEY": _key(folder) or base64.b64encode(os.urandom(32)).decode()}
     for kind, address in addresses.items():
         name, roles = BACKENDS.get(kind, ("", ()))
