@@ -30,6 +30,7 @@ _RESET = frozenset(
         KafkaError.OFFSET_OUT_OF_RANGE,
     }
 )
+_EOF = KafkaError._PARTITION_EOF
 _log = structlog.get_logger("kafka")
 
 Committed = Callable[[KafkaError | None, list[TopicPartition]], None]
@@ -170,11 +171,13 @@ class Member:
         buffer = self.buffers.get(self.names.of(topic, number))
         if buffer is None:
             return  # It went with the last rebalance.
+        if buffer.misplaced is not None and (error is None or error.code() == _EOF):
+            return  # What the client had fetched before it is placed anew would hide what is lost.
         if error is None:
             buffer.put(message)
             buffer.paused = False
             self._watch.works()
-        elif error.code() == KafkaError._PARTITION_EOF:
+        elif error.code() == _EOF:
             buffer.reached(message.offset() or 0)
             self._watch.works()
         elif error.code() in _RESET:

@@ -9,6 +9,7 @@ from bytewax.inputs import AbortExecution
 
 from flows.control import Control
 from flows.kafka import GroupOffsets, member
+from flows.kafka.buffer import Place
 from flows.source import Span
 from schemas.failures import UserError
 from schemas.log import Partition
@@ -157,6 +158,31 @@ def test_a_lost_write_sends_the_reader_back_to_what_is_committed(world: World) -
     assert [r.origin.offset for c in chunks for r in c.items if c.partition.topic == PROMPTS] == [
         2, 3, 4, 5,
     ]  # fmt: skip
+    assert world.lag() == 0
+
+
+def test_a_cluster_that_fails_while_it_reads_again_hides_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 3_000
+    world.produce(PROMPTS, 0, *range(1, count + 1))
+    part = world.part(limit=100)
+    full(part)
+    world.settle_faults = [Unavailable("joins", "full")]
+    part.snapshot()
+    answers: list[bool] = [True, False]  # What is committed is told, and then not again at once.
+    load = GroupOffsets.load
+
+    def failing(offsets: GroupOffsets) -> dict[Partition, Place]:
+        if answers and not answers.pop(0):
+            raise Unavailable("kafka", "unreachable")
+        return load(offsets)
+
+    monkeypatch.setattr(GroupOffsets, "load", failing)
+    assert part.next_batch() == []
+    offsets = [r.origin.offset for c in drain(part) for r in c.items]
+    assert not answers
+    assert offsets == list(range(count))
     assert world.lag() == 0
 
 
