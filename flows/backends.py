@@ -5,6 +5,7 @@ A server's library is imported only where the settings name it.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib import import_module
@@ -133,11 +134,18 @@ def open_state(
 ) -> State:
     """Claims, joins and the cache of vectors; ``store_set`` is asked with the first claim."""
     if settings.backends.state == "redis":
-        server = load("sinks.redis.state", "RedisState")(settings.redis, store_set)
+        server = load("sinks.redis.state", "RedisState")(
+            settings.redis, store_set, member=_name(settings)
+        )
         stack.callback(server.close)
         return State(server.claims, server.joins, server.vectors, server)
     database = folder.database
     return State(SqliteClaims(database), SqliteJoins(database), SqliteCache(database, "vectors"))
+
+
+def _name(settings: Settings) -> str:
+    """A worker's own, the same after a restart: one data folder has one worker."""
+    return f"{platform.node()}:{settings.data.resolve()}"
 
 
 def open_queues(settings: Settings, keys: Keys, folder: Folder, stack: ExitStack) -> Queues:
