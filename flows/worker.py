@@ -31,6 +31,7 @@ from flows.isolation import Alarm, Guard, Screen, Watchdog
 from flows.journal import Journal
 from flows.keys import Keys, load_keys
 from flows.lock import worker_lock
+from flows.member import member_folder, suspects_file
 from flows.metrics import Metrics
 from flows.pipeline import Pipeline, build_pipeline
 from flows.reconcile import reconciling
@@ -40,7 +41,6 @@ from flows.settings import Settings, load_settings
 from flows.source import LogSource, Reading, Settle, Span
 from flows.stats import RunStats, RunSummary
 from flows.stores import SELECT, Stores, open_stores
-from flows.supervisor import member_folder, suspects_file
 from flows.tracing import Tracer, open_tracer
 from schemas.chunk import Outcome
 from schemas.failures import Rejected

@@ -55,7 +55,7 @@ def run(
     if workers is not None:
         raise typer.Exit(_supervise(settings, workers, follow, accept_gap, config, data))
     if member is not None:
-        from flows.supervisor import member_settings, watch_parent
+        from flows.member import member_settings, watch_parent
 
         watch_parent()
         run_worker(
@@ -85,7 +85,8 @@ def _supervise(
     config: Path | None,
     data: Path | None,
 ) -> int:
-    from flows.supervisor import check_settings, member_command, supervise
+    from flows.member import member_command
+    from flows.supervisor import check_settings, supervise
 
     check_settings(settings)
     options = {"--follow": follow, "--accept-gap": accept_gap}

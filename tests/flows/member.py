@@ -19,9 +19,9 @@ from flows.health import Health, assess, health_pages, write_health
 from flows.httpserver import Pages
 from flows.ingest import STAGES
 from flows.journal import Journal
+from flows.member import member_folder, suspects_file, watch_parent
 from flows.metrics import Metrics
 from flows.stats import RunStats
-from flows.supervisor import member_folder, suspects_file, watch_parent
 from schemas.log import Partition
 
 

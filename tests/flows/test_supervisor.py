@@ -19,17 +19,10 @@ from flows.health import Health, read_health
 from flows.ingest import STAGES
 from flows.journal import Journal, SharedSuspects
 from flows.lock import holder_of
+from flows.member import Supervision, member_folder, suspects_file
 from flows.members import Group, merge_metrics, merged
 from flows.settings import Settings, load_settings
-from flows.supervisor import (
-    LATE,
-    Supervision,
-    Supervisor,
-    check_settings,
-    member_folder,
-    supervise,
-    suspects_file,
-)
+from flows.supervisor import LATE, Supervisor, check_settings, supervise
 from schemas.failures import UserError
 from schemas.log import Partition
 from tests.flows.cli.conftest import command
