@@ -7,7 +7,7 @@ DATA ?= .data/sample
 SERVERS ?= .data/servers
 JOBS ?= 2
 
-.PHONY: help run run-servers servers servers-stop test test-all kills hostile lint types proto lock \
+.PHONY: help run run-servers servers servers-stop test test-all kills hostile server-faults soak lint types proto lock \
 	bench clean install production dev
 
 help:           ## Show the targets.
@@ -53,6 +53,12 @@ kills: dev      ## Kill the worker 100 times on 20,000 events (KILLS=, SEED=).
 
 hostile: dev    ## Send 100,000 hostile events through the worker (HOSTILE=, SEED=).
 	@HOSTILE=$${HOSTILE:-100000} $(BIN)/pytest -q -s tests/faults/test_hostile.py
+
+server-faults: dev    ## Break every real server in every way, kill workers 100 times (KILLS=, EVENTS=, SEED=).
+	@FAULTS=all KILLS=$${KILLS:-100} CHANGES=$${CHANGES:-20} $(BIN)/pytest -q -s tests/faults/test_servers.py tests/faults/test_workers.py
+
+soak: dev       ## Watch one worker without models over a million events (EVENTS=).
+	@$(BIN)/python -m benchmarks.soak --events $${EVENTS:-1000000}
 
 lint: dev       ## Check style and the layers.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
