@@ -18,7 +18,7 @@ from sinks.neo4j.errors import AGAIN, translate
 from sinks.neo4j.settings import Neo4jSettings
 
 T = TypeVar("T")
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Mapping[str, Any]] | Sequence[list[str]]
 
 ATTEMPTS = 10
 """How often a transaction is tried that another one stood in the way of."""

@@ -125,17 +125,26 @@ RETURN key, registers
 """
 
 
-@cache
-def owned_edges(label: str) -> str:
-    """The edges that records own, from nodes of this label."""
-    return f"""
+_OWNED_EDGES = """
 UNWIND $rows AS row
-MATCH (n:`{label}` {{key: row.key}}) WHERE n._owner = row.owner
+MATCH (n:`{}` {{key: row.key}}) WHERE n._owner = row.owner
 WITH row, n
 MATCH (n)-[e]->(t) WHERE e._owned
 RETURN row.owner AS owner, row.key AS source, type(e) AS type, labels(t)[0] AS label,
-  t.key AS target, properties(e) AS properties
+  t.key AS target{}
 """
+
+
+@cache
+def owned_edges(label: str) -> str:
+    """The edges that records own, from nodes of this label."""
+    return _OWNED_EDGES.format(label, "")
+
+
+@cache
+def owned_contents(label: str) -> str:
+    """The same with their properties."""
+    return _OWNED_EDGES.format(label, ", properties(e) AS properties")
 
 
 @cache
@@ -148,6 +157,17 @@ MATCH (s:`{source}` {{key: row.source}})
 MATCH (t:`{target}` {{key: row.target}})
 CREATE (s)-[e:`{kind}`]->(t)
 SET e = row.edge
+"""
+
+
+@cache
+def make_bare_edges(source: str, kind: str, target: str) -> str:
+    """As :func:`make_edges`, of edges without properties: rows are the keys of both ends."""
+    return f"""
+UNWIND $rows AS row
+MATCH (s:`{source}` {{key: row[0]}})
+MATCH (t:`{target}` {{key: row[1]}})
+CREATE (s)-[:`{kind}` {{_owned: true}}]->(t)
 """
 
 

@@ -20,6 +20,9 @@ Ends = tuple[str, str, str]
 """Label of the source, type, label of the target: what a statement over edges is made for."""
 Triple = tuple[Name, str, Name]
 
+BARE: Row = {OWNED: True}
+"""An owned edge without properties."""
+
 _LABELS, _TYPES = frozenset(LABELS), frozenset(TYPES)
 
 
@@ -109,7 +112,7 @@ def plan(admitted: Iterable[Prepared]) -> Plan:
     owned_edges: dict[Triple, Row] = {}
     for record in records:
         for triple, properties in merged_edges(record.checked.owned_edges).items():
-            owned_edges[triple] = {OWNED: True} | edge_properties(properties)
+            owned_edges[triple] = BARE | edge_properties(properties)
     shared: list[EdgeRow] = [edge for record in records for edge in record.checked.shared_edges]
     return Plan(
         {name for record in records for name in record.checked.names},

@@ -17,6 +17,7 @@ from sinks.neo4j import cypher
 from sinks.neo4j.client import send
 from sinks.neo4j.model import HUBS, SWEPT
 from sinks.neo4j.rows import (
+    BARE,
     Plan,
     Prepared,
     Row,
@@ -99,7 +100,7 @@ class Work:
                         "properties": from_plain(properties),
                     }
                 )
-            for row in self._send(cypher.owned_edges(label), owners):
+            for row in self._send(cypher.owned_contents(label), owners):
                 edges[row["owner"]].append(
                     {
                         "type": row["type"],
@@ -138,11 +139,18 @@ class Work:
             )
         self._disown(disowned)
         for ends, triples in by_ends(plan.owned_edges).items():
+            bare: list[list[str]] = []
             new: list[Row] = []
             old: list[Row] = []
             for triple in triples:
-                row = _edge_row(triple, edge=plan.owned_edges[triple])
-                (new if triple[0] in made else old).append(row)
+                edge = plan.owned_edges[triple]
+                if triple[0] not in made:
+                    old.append(_edge_row(triple, edge=edge))
+                elif edge == BARE:
+                    bare.append([triple[0][1], triple[2][1]])
+                else:
+                    new.append(_edge_row(triple, edge=edge))
+            self._send(cypher.make_bare_edges(*ends), bare)
             self._send(cypher.make_edges(*ends), new)
             self._send(cypher.write_edges(*ends), old)
         self._share_edges(
@@ -227,7 +235,7 @@ class Work:
                     rows.append(row | {"shown": shown(merged)})
                 self._send(cypher.set_registers(label), rows)
 
-    def _send(self, text: str, rows: Sequence[Row]) -> list[Row]:
+    def _send(self, text: str, rows: Sequence[Row] | Sequence[list[str]]) -> list[Row]:
         return send(self._transaction, text, rows, self._batch_rows)
 
 
