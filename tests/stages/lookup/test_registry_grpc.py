@@ -317,9 +317,11 @@ def test_a_registry_without_updates_is_remembered_as_long_as_any(
         client.lookup([("big", None, NOW)])
         until(lambda: client._thread is not None and not client._thread.is_alive())
         assert not client.following
+        client.lookup([("big", None, NOW)])
+        before = service.calls
         for _ in range(3):
             client.lookup([("big", None, NOW)])
-        assert service.calls == 1
+        assert service.calls == before <= 2
     finally:
         client.close()
 
