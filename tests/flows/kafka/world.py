@@ -20,7 +20,7 @@ from sinks.kafka.topics import TopicSpec, create_topics
 
 PROMPTS, RESPONSES, SESSIONS = "llm.prompts.v1", "llm.responses.v1", "llm.sessions.v1"
 PARTITIONS = {PROMPTS: 4, RESPONSES: 2, SESSIONS: 1}
-DEADLINE = 60.0
+DEADLINE = 120.0
 T = TypeVar("T")
 
 
