@@ -11,10 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
 from schemas.ports import WRITTEN, Result, Unavailable
-from schemas.records import PointRecord, RecordId
+from schemas.records import RecordId
 from sinks.common.stamps import record_id
 from sinks.influxdb.client import Client
 from sinks.influxdb.lines import (
@@ -27,11 +25,10 @@ from sinks.influxdb.lines import (
     bucket,
     lines,
     name_of,
+    record_of,
 )
 from sinks.influxdb.lines import point as made_of
 from sinks.influxdb.settings import InfluxSettings
-
-_decode = msgspec.json.Decoder(PointRecord).decode
 
 
 class Collisions:
@@ -68,7 +65,7 @@ class Collisions:
             rows = self._client.query(self._settings.bucket, [statement], deadline)[0]
             if not rows:
                 return Result("rejected", "missing")
-            record = max((_decode(row["json"]) for row in rows), key=lambda r: r.stamp.version)
+            record = max((record_of(row["json"]) for row in rows), key=lambda r: r.stamp.version)
             made = made_of(record, self._settings.max_tag_bytes, self._settings.max_record_bytes)
             statement = (
                 f"SELECT event_id, {MOVED} FROM {EVENT} "  # noqa: S608

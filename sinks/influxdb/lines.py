@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 from zlib import crc32
 
@@ -23,7 +23,15 @@ import msgspec
 
 from schemas.ports import Stored
 from schemas.records import PointRecord, RecordId, Stamp
-from sinks.common.stamps import Refusal, check_numbers, check_texts, encoded, stamp_row
+from sinks.common.stamps import (
+    STAMP_COLUMNS,
+    Refusal,
+    check_numbers,
+    check_texts,
+    encoded,
+    read_stamp,
+    stamp_row,
+)
 
 EVENT = "event"
 RECORD = "record"
@@ -77,7 +85,7 @@ _WRITTEN: dict[str, Callable[[object], str | None]] = {
 }
 _ESCAPED = re.compile(r'[\x00-\x1f\x7f%\\"]')
 _BLANKS = str.maketrans({" ": r"\ ", ",": r"\,", "=": r"\="})
-_decode = msgspec.json.Decoder(PointRecord).decode
+_decode = msgspec.json.Decoder(list[Any]).decode
 
 
 class Point(NamedTuple):
@@ -94,7 +102,7 @@ class Point(NamedTuple):
 def point(record: PointRecord, most_tag: int, most: int) -> Point:
     """A record as points. Raises Refusal."""
     stamp, fields = record.stamp, record.fields
-    stamp_row(stamp)
+    row = stamp_row(stamp)
     if not 0 <= stamp.version <= MOST_VERSION:
         raise Refusal("bad_number")
     if not LEAST_NS <= record.time_ns <= GREATEST_NS:
@@ -110,7 +118,7 @@ def point(record: PointRecord, most_tag: int, most: int) -> Point:
     if not isinstance(fields.get("cost_status", ""), str):
         raise Refusal("bad_field")
     check_numbers(fields.values())
-    whole = encoded(record)
+    whole = encoded([*row, record.time_ns, record.tags, fields])
     if len(whole) > most:
         raise Refusal("too_large")
     series = (*(tags[name] for name in TAGS), str(stamp.version))
@@ -153,9 +161,15 @@ def name_of(record: RecordId) -> str:
     return f"{record.kind}:{record.id}"
 
 
+def record_of(json: str) -> PointRecord:
+    """What the field ``json`` of a ``record`` holds: the stamp's values, then the point's."""
+    row = _decode(json)
+    return PointRecord(read_stamp(tuple(row)), *row[len(STAMP_COLUMNS) :])
+
+
 def stored(json: str) -> Stored:
-    """What the field ``json`` of a ``record`` holds."""
-    record = _decode(json)
+    """The same as ``fetch`` answers it."""
+    record = record_of(json)
     content: dict[str, object] = {
         "time_ns": record.time_ns,
         "tags": record.tags,
