@@ -240,6 +240,7 @@ def _properties(settings: KafkaSettings, watch: Watch, committed: Committed) -> 
     }
     if settings.protocol == "classic":
         needed["session.timeout.ms"] = settings.session_timeout_ms
+        needed["heartbeat.interval.ms"] = min(3_000, settings.session_timeout_ms // 4)
         needed["partition.assignment.strategy"] = "cooperative-sticky"
     if settings.instance_id is not None:
         needed["group.instance.id"] = settings.instance_id

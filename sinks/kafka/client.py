@@ -44,6 +44,7 @@ GUARANTEED = frozenset(
         "auto.offset.reset",
         "enable.partition.eof",
         "partition.assignment.strategy",
+        "heartbeat.interval.ms",
         "check.crcs",
         "enable.idempotence",
         "acks",
