@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.log import Partition
-from sinks.kafka.reader import EARLIEST, SECONDS, TopicReader, ends, patiently
+from sinks.kafka.reader import EARLIEST, SECONDS, TopicReader, ends, headers_of, patiently
 from sinks.kafka.settings import KafkaSettings
 
 
@@ -41,13 +40,9 @@ def waiting(
     reader = TopicReader(settings, [topic], begin=begin)
     try:
         for _, message in reader.read():
-            yield {name: content or b"" for name, content in _headers(message)}
+            yield headers_of(message)
     finally:
         reader.close()
-
-
-def _headers(message: Any) -> list[tuple[str, bytes]]:
-    return message.headers() or []
 
 
 def _positions(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import structlog
 
@@ -26,11 +26,11 @@ from sinks.kafka.letter_messages import (
     read_message,
 )
 from sinks.kafka.producer import KafkaProducer
-from sinks.kafka.reader import TopicReader
+from sinks.kafka.reader import TopicReader, headers_of
 from sinks.kafka.settings import KafkaSettings
 from sinks.kafka.topics import dead_letters
 
-_BATCH = 1_000
+_MOMENT = 0.2
 _SCHEMA = """
 CREATE TABLE dead_letters (
     sequence INTEGER PRIMARY KEY, topic, partition, position, store, version, log_time, kind,
@@ -66,6 +66,7 @@ class KafkaDeadLetters:
         self._topics = [dead_letters(topic) for topic in TOPICS]
         self._reader = TopicReader(settings, self._topics)
         self._index: sqlite3.Connection | None = None
+        self._read_at = self._put_at = 0.0
 
     def put(self, letters: Sequence[Rejected | Refused], /) -> None:
         """See :meth:`schemas.queues.DeadLetters.put`."""
@@ -74,6 +75,7 @@ class KafkaDeadLetters:
             if ("x-payload", TOO_LARGE.encode()) in message.headers:
                 _log.warning("letter_without_payload", key=message.key.decode(), code=TOO_LARGE)
         self._producer.send(messages)
+        self._put_at = time.monotonic()
 
     def list(
         self,
@@ -96,9 +98,10 @@ class KafkaDeadLetters:
             return table.get(self._current(), sequence)
 
     def find(self, origin: Origin, store: Store | None = None, /) -> DeadLetter | None:
-        """The letter of these coordinates (the log timestamp does not count)."""
+        """The letter of these coordinates (the log timestamp does not count). What others put in
+        the last moment may be missing: a reader of the log asks for thousands."""
         with self._lock:
-            return table.find(self._current(), origin, store or "")
+            return table.find(self._current(_MOMENT), origin, store or "")
 
     def open(self, sequence: int, /) -> Original | Refused | None:
         """See :meth:`schemas.queues.DeadLetters.open`."""
@@ -110,7 +113,7 @@ class KafkaDeadLetters:
             message = self._reader.at(*self._place(place))
         if message is None:
             return None
-        return opened(letter, _headers(message), message.value() or b"", self._envelope)
+        return opened(letter, headers_of(message), message.value() or b"", self._envelope)
 
     def retried(self, sequence: int, code: str, /) -> None:
         """Counts a retry that was rejected again, with its code."""
@@ -146,21 +149,27 @@ class KafkaDeadLetters:
         letter = self.get(sequence)
         if letter is not None:
             self._producer.send([note_message(letter, outcome, resolution=resolution)])
+            self._put_at = time.monotonic()
 
-    def _current(self) -> sqlite3.Connection:
-        """The index of everything that stands in the twins now."""
+    def _current(self, age: float = 0.0) -> sqlite3.Connection:
+        """The index of everything that stands in the twins now, or stood there ``age`` seconds ago
+        and was put by this process since."""
+        now = time.monotonic()
+        if self._index is not None and self._put_at < self._read_at and now - self._read_at < age:
+            return self._index
         if self._index is None:
             self._index = sqlite3.connect("", check_same_thread=False, isolation_level=None)
             self._index.executescript("PRAGMA journal_mode = OFF; PRAGMA cache_size = -8192;")
             self._index.executescript(_SCHEMA)
         for partition, message in self._reader.read():
-            said = read_message(_headers(message))
+            said = read_message(headers_of(message))
             if isinstance(said, Put):
                 sequence = self._sequence(partition, message.offset() or 0)
                 place = sequence if said.payload else None
                 table.put(self._index, [table.row(said.entry, place, sequence)])
             elif said is not None:
                 table.note(self._index, said.sequence, said.outcome, resolution=said.resolution)
+        self._read_at = now
         return self._index
 
     def _sequence(self, partition: Partition, offset: int) -> int:
@@ -171,7 +180,3 @@ class KafkaDeadLetters:
         offset, rest = divmod(sequence, 10_000)
         topic, number = divmod(rest, 1_000)
         return Partition(self._topics[topic - 1], number), offset
-
-
-def _headers(message: Any) -> dict[str, bytes]:
-    return {name: value or b"" for name, value in message.headers() or ()}

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from schemas.ports import Unavailable
 from sinks.kafka.client import WHAT, code_of, open_consumer, properties, unavailable
 from sinks.kafka.producer import CREATE
+from sinks.kafka.reader import headers_of
 from sinks.kafka.settings import KafkaSettings
 
 MOST_HELD = 5_000
@@ -168,7 +169,7 @@ class KafkaQueue:
                 partition,
                 offset,
                 message.key() or b"",
-                {name: content or b"" for name, content in message.headers() or ()},
+                headers_of(message),
                 message.value() or b"",
             )
         elif error.code() == KafkaError._PARTITION_EOF:

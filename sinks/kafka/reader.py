@@ -46,6 +46,8 @@ _MOVING = (
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
@@ -216,6 +218,12 @@ def patiently(ask: Callable[[], T], seconds: float) -> T:
         except TimeoutError:
             raise Unavailable(WHAT, "timed_out") from None
         time.sleep(0.1)
+
+
+def headers_of(message: Message) -> dict[str, bytes]:
+    """The headers of a message by name; of those with one name the last."""
+    found: Any = message.headers() or ()
+    return {name: content or b"" for name, content in found}
 
 
 def _offset(message: Message) -> int:
