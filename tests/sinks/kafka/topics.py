@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from schemas.ports import Unavailable
 from sinks.kafka.settings import KafkaSettings
 from sinks.kafka.topics import TopicSpec, create_topics, specified
 
@@ -26,8 +28,14 @@ def own_topics(
     specs = [spec for spec in specified() if wanted(spec)]
     if partitions is not None:
         specs = [msgspec.structs.replace(spec, partitions=partitions) for spec in specs]
-    if specs:
-        create_topics(made, replication=1, topics=specs)
+    end = time.monotonic() + 60
+    while specs:
+        try:
+            create_topics(made, replication=1, topics=specs)
+        except Unavailable:  # A broker that makes the topics of many tests at once.
+            assert time.monotonic() < end
+        else:
+            break
     return made
 
 
