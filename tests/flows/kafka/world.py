@@ -31,6 +31,15 @@ def make_topics(settings: KafkaSettings) -> None:
     create_topics(settings, 1, specs)
 
 
+def remove_topics(settings: KafkaSettings) -> None:
+    """A broker with thousands of topics is slow for everybody."""
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    listed = admin.list_topics(timeout=60).topics
+    mine = [name for name in listed if name.startswith(settings.topic_prefix)]
+    for future in admin.delete_topics(mine, operation_timeout=60).values():
+        future.result(60)
+
+
 def produce(
     settings: KafkaSettings, topic: str, partition: int, *times: int, value: bytes = b"{}"
 ) -> None:
