@@ -18,45 +18,23 @@ Writer = Callable[[Sequence[Any]], None]
 
 
 def neo4j(address: addresses.Neo4j) -> Writer:
-    """``UNWIND`` and ``MERGE``, a statement for each label and each kind of edge, one
-    transaction."""
+    """``UNWIND`` and ``MERGE``, a statement for each label and each kind of edge."""
     from neo4j import GraphDatabase
 
+    from benchmarks import bare_neo4j
+
     driver = GraphDatabase.driver(address.uri, notifications_min_severity="OFF")
-    known: set[str] = set()
+    labels: set[str] = set()
 
     def write(records: Sequence[GraphRecord]) -> None:
-        nodes: dict[str, list[dict[str, Any]]] = {}
-        edges: dict[tuple[str, str, str], list[dict[str, str]]] = {}
-        for record in records:
-            for node in record.nodes:
-                values = {r.name: r.value for r in node.registers} | (node.properties or {})
-                nodes.setdefault(node.label, []).append({"key": node.key, "p": _plain(values)})
-            for edge in record.edges:
-                kind = (edge.type, edge.source[0], edge.target[0])
-                ends = {"s": edge.source[1], "t": edge.target[1]}
-                edges.setdefault(kind, []).append(ends)
-        labels = {*nodes, *(label for _, *pair in edges for label in pair)}
-        with driver.session() as session:
-            for label in labels - known:
-                session.run(
-                    f"CREATE CONSTRAINT IF NOT EXISTS FOR (n:{label}) REQUIRE n.key IS UNIQUE"
-                ).consume()
-            known.update(labels)
-            with session.begin_transaction() as transaction:
-                for label, rows in nodes.items():
-                    rows.sort(key=lambda row: row["key"])
-                    transaction.run(
-                        f"UNWIND $rows AS r MERGE (n:{label} {{key: r.key}}) SET n += r.p",
-                        rows=rows,
-                    ).consume()
-                for (kind, source, target), pairs in edges.items():
-                    pairs.sort(key=lambda row: (row["s"], row["t"]))
-                    transaction.run(
-                        f"UNWIND $rows AS r MERGE (a:{source} {{key: r.s}}) "
-                        f"MERGE (b:{target} {{key: r.t}}) MERGE (a)-[:{kind}]->(b)",
-                        rows=pairs,
-                    ).consume()
+        found = {node.label for record in records for node in record.nodes}
+        found |= {end[0] for r in records for edge in r.edges for end in (edge.source, edge.target)}
+        for label in found - labels:
+            driver.execute_query(
+                f"CREATE CONSTRAINT IF NOT EXISTS FOR (n:`{label}`) REQUIRE n.key IS UNIQUE"
+            )
+        labels.update(found)
+        bare_neo4j.write(driver, records)
 
     return write
 

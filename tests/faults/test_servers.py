@@ -178,7 +178,8 @@ def test_members_that_come_and_go_lose_nothing(bench: FleetBench, calm: Calm) ->
             else:
                 leaving = members.pop(number)
                 leaving.signal(signal.SIGTERM)
-                leaving.wait(0)
+                # Python itself ends by the signal where it has not come to our handler yet.
+                assert leaving.wait().code in (0, -signal.SIGTERM), leaving.err[-2_000:]
             time.sleep(dice.uniform(0, 2.0))
         if not members:
             members[0] = bench.member(0)
