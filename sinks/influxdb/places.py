@@ -10,8 +10,8 @@ from schemas.records import RecordId
 from sinks.common.stamps import record_id
 from sinks.influxdb.lines import EVENT, MOVED, RECORD, SERIES, TAGS, Point, bucket
 
-MOST_INTERVALS = 8
-_GAP_NS = 1_000_000_000
+GAP_NS = 10_000_000_000
+"""Times further apart than this are asked for apart."""
 
 
 class Place(NamedTuple):
@@ -63,11 +63,9 @@ def record_row(row: Mapping[str, Any]) -> Place:
 
 
 def intervals(times: Iterable[int]) -> Iterator[str]:
-    """Conditions that together hold for these times, and for little else: few intervals, cut where
-    the gaps are widest."""
+    """Conditions that together hold for these times, and for little else: a batch is a second or
+    so of events; one from all over the years gets an interval for each of its events."""
     known = sorted(set(times))
-    gaps = [i for i in range(1, len(known)) if known[i] - known[i - 1] > _GAP_NS]
-    gaps.sort(key=lambda i: known[i] - known[i - 1], reverse=True)
-    cuts = sorted(gaps[: MOST_INTERVALS - 1])
+    cuts = [i for i in range(1, len(known)) if known[i] - known[i - 1] > GAP_NS]
     for start, end in pairwise([0, *cuts, len(known)]):
         yield f"time >= {known[start]} AND time <= {known[end - 1]}"

@@ -137,6 +137,16 @@ def test_tombstones_of_another_process_are_seen(opened: Callable[..., InfluxStor
     assert first.sink.fetch([point(1).stamp.record_id]) == {}
 
 
+def test_a_batch_from_all_over_the_years(store: InfluxStore) -> None:
+    day = 86_400_000_000_000
+    batch = [point(n, 2, time_ns=point(n).time_ns + n * day) for n in range(400)]
+    older = [point(n, 1, time_ns=each.time_ns, model="old") for n, each in enumerate(batch)]
+    written(store, *batch)
+    written(store, *older[::40])
+    assert store.sink.count() == 400
+    assert [usage.key for usage in store.queries.usage(["model"])] == [("m",)]
+
+
 TEXTS = (
     "a b,c=d",
     "line\nfeed\r\ttab",
