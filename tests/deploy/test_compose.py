@@ -104,7 +104,7 @@ def test_nobody_waits_for_himself() -> None:
 
 def test_servers_say_when_they_are_healthy() -> None:
     without = {name for name, service in SERVICES.items() if "healthcheck" not in service}
-    assert without == {"init", "reconcile", "enrich", "pinecone-emulator"}
+    assert without == {"init", "reconcile", "enrich"}
     for service in SERVICES.values():
         check = service.get("healthcheck")
         if check is None:
