@@ -42,11 +42,11 @@ def replay(
     from flows.views.summary import summary_json, summary_tables
     from flows.worker import run
 
-    configure(logging.INFO)
     settings = load(config, data)
     if settings.backends.log != "kafka":
         raise UserError('replay is for a log in Kafka: set backends.log = "kafka".')
     first, last = parse_mark(start), None if end is None else parse_mark(end)
+    configure(logging.INFO)
     chosen = {"topics": tuple(topics)} if topics else {}
     with replaying(settings.kafka, first, last, **chosen) as (kafka, span):
         changed = settings.model_copy(update={"kafka": kafka})
