@@ -81,7 +81,7 @@ def test_commands_on_an_empty_folder_say_what_to_do(tmp_path: Path) -> None:
     ("text", "place", "hint"),
     [
         ("[embedd]\n", "embedd", "Did you mean embed?"),
-        ('[embed]\nmode = "inlin"\n', "embed.mode", "one of 'inline' or 'off'"),
+        ('[embed]\nmode = "inlin"\n', "embed.mode", "one of 'inline', 'deferred' or 'off'"),
         ("[worker]\nepoch_second = 1\n", "worker.epoch_second", "Did you mean epoch_seconds?"),
         ('[worker]\nepoch_seconds = "x"\n', "worker.epoch_seconds", "a number"),
         ("[worker\n", "", "not TOML"),
