@@ -222,10 +222,10 @@ def finish(bench: FleetBench, worker: Worker, calm: Calm) -> None:
     worker.until(lambda: sum(bus.lag().values()) == 0, "an end of the lag", 0.5)
     worker.signal(signal.SIGTERM)
     worker.wait(0)
-    with bench.start((*COMMAND, "reconcile", "--follow")) as drain:
-        drain.until(lambda: not any(_backlog(bench).values()), "an end of the backlog", 1.0)
-        drain.signal(signal.SIGTERM)
-        drain.wait(0)
+    for _ in range(10):
+        if not any(_backlog(bench).values()):
+            break
+        bench.command("reconcile")
 
 
 def check(bench: FleetBench, calm: Calm) -> None:
