@@ -9,7 +9,7 @@ import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -52,6 +52,15 @@ class Server(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Repairs(Protocol):
+    """A server whose content may need mending."""
+
+    def repair(self) -> Sequence[str]:
+        """Mends what was found to be wrong; says what, a line each. Raises Unavailable."""
+        ...
 
 
 class Kept(msgspec.Struct, frozen=True):

@@ -37,6 +37,8 @@ class Bus(Protocol):
         """The source's part for a worker. Raises UserError."""
         ...
 
+    def close(self) -> None: ...
+
 
 class FileBus:
     """Asking for the lag also removes segments that nobody needs any more."""
@@ -70,6 +72,9 @@ class FileBus:
             raise UserError("--accept-gap is for a log in Kafka: a log in files has no gaps.")
         return file_source(self._dir, self._key, reading, self._offsets, control, seal)
 
+    def close(self) -> None:
+        pass
+
 
 class KafkaBus:
     """The topics as the worker's group reads them, or the part of them that is in ``span``."""
@@ -99,6 +104,9 @@ class KafkaBus:
         return kafka_source(
             self._settings, reading, control, seal, accept_gap=accept_gap, span=self._span
         )
+
+    def close(self) -> None:
+        self._offsets.close()
 
 
 def open_bus(

@@ -156,6 +156,7 @@ def prepared(
         journal = Journal(data / "inflight", names, suspects)
         stack.callback(journal.close)
         bus = open_bus(settings, keys, stores.offsets, span)
+        stack.callback(bus.close)
         patient = partial(patiently, control) if settings.backends.log == "kafka" else _at_once
         journal.learn(patient(bus.committed))
         alarm = Alarm(settings.worker.time_budget_seconds)

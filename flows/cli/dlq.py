@@ -13,6 +13,7 @@ from flows.cli.output import console, escape, print_json, table
 from schemas.failures import UserError
 
 if TYPE_CHECKING:
+    from flows.settings import Settings
     from schemas.log import Original
 
 app = typer.Typer(help="Dead letters: events that could not pass.", no_args_is_help=True)
@@ -159,6 +160,10 @@ def reconcile(
     follow: Annotated[
         bool, typer.Option("--follow", help="Wait for new records until stopped (SIGTERM, Ctrl-C).")
     ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Also mend the stores: points that others overwrote."),
+    ] = False,
     as_json: AsJson = False,
     config: Config = None,
     data: Data = None,
@@ -176,6 +181,8 @@ def reconcile(
     settings = load(config, data)
     existing(settings)
     configure(logging.INFO if follow else logging.WARNING)
+    if repair:
+        _repair(settings)
     result = run_reconcile(settings, only, FOLLOW if follow else ONCE)
     if as_json:
         print_json(result)
@@ -187,3 +194,14 @@ def reconcile(
     out = console()
     columns = ("store", "written", "refused for good", "left", "why")
     out.print(table("Reconciled", columns, rows))
+
+
+def _repair(settings: Settings) -> None:
+    from flows.backends import Repairs
+    from flows.stores import opened_servers
+
+    with opened_servers(settings) as servers:
+        for server in servers.values():
+            if isinstance(server, Repairs):
+                for line in server.repair():
+                    typer.echo(line, err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 import msgspec
 
@@ -54,7 +55,8 @@ def status_of(settings: Settings) -> Status:
     keys = load_keys(settings.data, create=False)
     with open_stores(settings, keys) as stores:
         bus = open_bus(settings, keys, stores.offsets)
-        ends, committed = bus.ends(), bus.committed()
+        with closing(bus):
+            ends, committed = bus.ends(), bus.committed()
         backlog = stores.parking.backlog()
         partitions = [
             PartitionStatus(

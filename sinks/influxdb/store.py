@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from schemas.failures import UserError
@@ -23,6 +25,7 @@ _HINT = "run: memory-graph stores init"
 _DESCRIPTION = "llm-memory-graph, format {}"
 _FORMAT = re.compile(r"llm-memory-graph, format (\d+)")
 _DAY = 86_400
+_PART = 500
 _SIZE = re.compile(r'^storage_shard_disk_size\{[^}]*bucket="(\w+)"[^}]*\} (\S+)$', re.MULTILINE)
 
 
@@ -75,6 +78,17 @@ class InfluxStore:
                     f"the bucket {name} in InfluxDB keeps points for {_days(held)}, and "
                     f"influxdb.retention_days says {_days(retention)}; change one of them"
                 )
+
+    def repair(self) -> Sequence[str]:
+        """Writes points that others have overwritten beside them, and removes superseded ones; one
+        line for what was done. Raises Unavailable."""
+        told: Counter[str] = Counter()
+        lost = self.collisions.find()
+        while part := list(islice(lost, _PART)):
+            for result in self.collisions.move(part):
+                told["moved" if result.status == "written" else result.code] += 1
+        told["removed superseded"] = self.sink.sweep()
+        return [f"influxdb: {count} {what} points" for what, count in told.items() if count]
 
     def size(self) -> int | None:
         """Bytes on disk, where the server shows its metrics. Raises Unavailable."""

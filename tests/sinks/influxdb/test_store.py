@@ -181,6 +181,15 @@ def test_hostile_values_read_back_and_can_be_asked_for(store: InfluxStore, text:
     assert len(rows(store, EVENT)) == len(rows(store, RECORD)) == 1
 
 
+def test_a_repair_moves_what_was_overwritten_and_says_so(store: InfluxStore) -> None:
+    when = point(1).time_ns
+    written(store, point(1, time_ns=when), point(4, time_ns=when))
+    written(store, point(7, time_ns=when))
+    assert store.repair() == ["influxdb: 1 moved points"]
+    assert list(store.collisions.find()) == []
+    assert store.repair() == []
+
+
 def test_points_of_one_series_and_nanosecond_stay_apart(store: InfluxStore) -> None:
     when = point(1).time_ns
     first, second, third = (point(n, time_ns=when, latency_ms=n) for n in (1, 4, 7))
