@@ -72,7 +72,7 @@ def test_variables_stand_above_the_file_and_options_above_both(
     [
         (f'[embed]\nmdoe = "{SECRET}"\n', "embed.mdoe", "Did you mean mode?"),
         (f'[embedd]\nmode = "{SECRET}"\n', "embedd", "Did you mean embed?"),
-        (f'[embed]\nmode = "{SECRET}"\n', "embed.mode", "'inline' or 'off'"),
+        (f'[embed]\nmode = "{SECRET}"\n', "embed.mode", "'inline', 'deferred' or 'off'"),
         ("[worker]\nchunk_events = 0\n", "worker.chunk_events", "at least 1"),
         (f'[worker]\nchunk_events = "{SECRET}"\n', "worker.chunk_events", "a whole number"),
         (f'[pii.detect]\nnames = "{SECRET}"\n', "pii.detect.names", "true or false"),
@@ -155,6 +155,6 @@ def test_the_variable_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_command_that_only_reads_makes_no_key(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="missing"):
+    with pytest.raises(UserError, match="There is no key"):
         load_keys(tmp_path, create=False)
     assert list(tmp_path.iterdir()) == []
