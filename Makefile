@@ -7,7 +7,7 @@ DATA ?= .data/sample
 SERVERS ?= .data/servers
 JOBS ?= 2
 
-.PHONY: help run run-servers servers servers-stop test test-all kills hostile server-faults soak lint types proto lock \
+.PHONY: help run run-servers servers servers-stop test test-all test-again kills hostile server-faults soak lint types proto lock \
 	bench clean install production dev
 
 help:           ## Show the targets.
@@ -47,6 +47,9 @@ test: dev       ## Run the tests (all but the long ones and those on real server
 test-all: dev   ## Run every test: real servers, kills, fuzzing, 20,000 events.
 	@$(BIN)/python -m deploy.local fetch
 	@$(BIN)/pytest -q -n $(JOBS) --dist loadscope
+
+test-again: dev ## Run what failed last time, one after the other.
+	@$(BIN)/pytest -q --last-failed --last-failed-no-failures none
 
 kills: dev      ## Kill the worker 100 times on 20,000 events (KILLS=, SEED=).
 	@KILLS=$${KILLS:-100} $(BIN)/pytest -q -s tests/faults/test_kill.py
