@@ -203,13 +203,15 @@ def prepared(
 def patiently(control: Control, action: Callable[[], T]) -> T:
     """What a server answers, which may come up after the worker: until then it waits, and says so
     in its health and its log. Raises Unavailable when it is asked to stop meanwhile."""
-    troubled = None
+    troubled: str | None = None
     while True:
         try:
             answer = action()
         except Unavailable as error:
             if error.what != troubled:
                 _log.warning("waiting", what=error.what, code=error.code)
+                if troubled is not None:
+                    control.trouble(troubled, None)
             troubled = error.what
             control.trouble(troubled, error.code)
             control.beat()
