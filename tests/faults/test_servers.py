@@ -30,7 +30,6 @@ from tests.servers.plugin import Run
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
 
 EVENTS = int(os.environ.get("EVENTS", "1500"))
-KILLS = int(os.environ.get("KILLS", "10"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 FAST = '[embed]\nmode = "off"\n[pii.detect]\nnames = false\n'
 OUTAGE = 10.0
@@ -139,25 +138,6 @@ def test_a_server_that_fails_in_mid_run_costs_nothing(
 
 
 @pytest.mark.timeout(1_800)
-def test_a_worker_killed_again_and_again_loses_nothing(bench: FleetBench, calm: Calm) -> None:
-    dice = random.Random(SEED)
-    parts = slices(calm.records)
-    feed(bench, parts)
-    kills = 0
-    while kills < KILLS:
-        with bench.worker("--json") as worker:
-            worker.until(lambda: bench.health().get("pid") == worker.process.pid, "a start")
-            if not worker.reaches(pause(dice.uniform(0, 1.5))):
-                break  # It came to the end before.
-            worker.kill()
-            kills += 1
-    with bench.worker("--follow") as worker:
-        finish(bench, worker, calm)
-    assert kills >= min(KILLS, 3)
-    check(bench, calm)
-
-
-@pytest.mark.timeout(1_800)
 def test_members_that_come_and_go_lose_nothing(bench: FleetBench, calm: Calm) -> None:
     dice = random.Random(SEED)
     parts = slices(calm.records)
@@ -208,11 +188,6 @@ def feed(bench: FleetBench, parts: Sequence[Sequence[LogRecord]]) -> None:
 def taken(bench: FleetBench, worker: Worker, least: int) -> None:
     """Waits until the worker has taken so many events."""
     worker.until(lambda: bench.health().get("events", 0) >= least, "its first events", 0.05)
-
-
-def pause(seconds: float) -> Callable[[], bool]:
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() >= end
 
 
 def finish(bench: FleetBench, worker: Worker, calm: Calm) -> None:
