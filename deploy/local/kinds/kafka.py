@@ -24,6 +24,7 @@ _PROGRAM = PROGRAMS["kafka"]
 _QUIET = logging.getLogger("deploy.local.kafka")
 _QUIET.addHandler(logging.NullHandler())
 _QUIET.propagate = False
+_TAIL = 500
 
 
 class KafkaKind:
@@ -56,7 +57,7 @@ class KafkaKind:
             scram = f"SCRAM-SHA-512=[name={USER},password={place.secrets['password']}]"
             options = ("--standalone", "--ignore-formatted", "--cluster-id", _cluster_id())
             tool = ("kafka.tools.StorageTool", "format", *options, "--add-scram", scram)
-            _format((*java, *jars, *tool, "--config", str(settings)), env, folder)
+            _format((*java, *jars, *tool, "--config", str(settings)), env, place)
         heap = ("-Xms128m", f"-Xmx{place.options.get('heap', '512m')}")
         logging_option = f"-Dlog4j2.configurationFile={log}"
         main = ("kafka.Kafka", str(settings))
@@ -107,11 +108,23 @@ def _joined(listeners: dict[str, int]) -> str:
 
 
 def _cluster_id() -> str:
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """Not one that begins with a dash: the tool would take it for an option."""
+    while True:
+        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not made.startswith("-"):
+            return made
 
 
-def _format(argv: tuple[str, ...], env: dict[str, str], folder: Path) -> None:
-    with (folder / "format.log").open("wb") as output:
-        done = subprocess.run(argv, env=env, cwd=folder, stdout=output, stderr=output, check=False)
+def _format(argv: tuple[str, ...], env: dict[str, str], place: Place) -> None:
+    """The folder of a test's server is gone when somebody reads the message: it has the reason."""
+    done = subprocess.run(
+        argv,
+        env=env,
+        cwd=place.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
     if done.returncode:
-        raise StartFailed(f"Kafka could not format its folder; see {folder / 'format.log'}.")
+        said = done.stdout.decode(errors="replace").replace(place.secrets["password"], "***")
+        raise StartFailed(f"Kafka could not format its folder:\n{said[-_TAIL:].strip()}")
