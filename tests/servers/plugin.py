@@ -32,6 +32,7 @@ names a JSON file with addresses of running servers to use instead of starting t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -116,9 +117,10 @@ class Run:
         fresh.rename(self.folder / _GROUPS)
 
     def end(self) -> None:
-        """Ends every server of the run and removes the folder."""
+        """Ends every server of the run and removes the folder. Two may do so at once."""
         for known in self.folder.glob("*.json"):
-            Server.load(known).kill()
+            with contextlib.suppress(FileNotFoundError):
+                Server.load(known).kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self, kind: str, folder: Path, options: dict[str, Any]) -> Server:
@@ -138,12 +140,12 @@ def _begin() -> Path:
     """A folder for a run that this process leads. What killed runs left is ended."""
     base = Path(tempfile.gettempdir())
     for left in base.glob(f"{_PREFIX}{os.geteuid()}-*"):
-        if left.is_symlink() or left.stat().st_uid != os.geteuid():
-            continue
         try:
+            if left.is_symlink() or left.stat().st_uid != os.geteuid():
+                continue
             leader = msgspec.json.decode((left / "leader").read_bytes(), type=process.Identity)
         except (OSError, msgspec.DecodeError):
-            continue  # About to be written by another run.
+            continue  # About to be written, or being ended, by another run.
         if not process.is_alive(leader):
             Run(left).end()
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.geteuid()}-", dir=base))

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from deploy.local import process
 from deploy.local.server import Server
+from tests.servers import plugin
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
@@ -141,3 +147,40 @@ def test_tests_that_ask_for_foreign_servers_are_left_out_without(project: Path) 
     done = subprocess.run(selected, capture_output=True, text=True, check=False)
     assert "test_ours" in done.stdout
     assert "2/4 tests collected" in done.stdout
+
+
+LEFT = f"memory-graph-tests-{os.geteuid()}-left"
+
+
+@pytest.mark.parametrize("when", ["stat", "leader", "load", "end"])
+def test_two_runs_may_end_the_same_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """While one looks at what was left, another that began at the same moment removes it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / LEFT
+    left.mkdir()
+    server = Server.make("registry", left / "registry", state=left / "registry.json")
+    server._save()
+    dead = msgspec.structs.replace(process.identify(os.getpid()), started=1)
+    (left / "leader").write_bytes(msgspec.json.encode(dead))
+    removed: list[str] = []
+
+    def removing(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*args: Any) -> Any:
+            if LEFT in str(args[0]) or args[0] == dead:
+                shutil.rmtree(left, ignore_errors=True)
+                removed.append(when)
+            return original(*args)
+
+        monkeypatch.setattr(owner, name, call)
+
+    removing(*{
+        "stat": (Path, "stat"), "leader": (Path, "read_bytes"), "load": (process, "is_alive"),
+        "end": (Server, "load"),
+    }[when])  # fmt: skip
+    folder = plugin._begin()
+    assert removed
+    assert list(tmp_path.iterdir()) == [folder]
