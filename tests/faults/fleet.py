@@ -1,4 +1,4 @@
-"""All real servers of one test module, each behind a proxy, and workers on them."""
+"""All real servers, each behind a proxy, and workers on them."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ _FAST = {
         "group.consumer.heartbeat.interval.ms": "500",
     }
 }
+_EMPTY = "MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 1000 ROWS"
 
 
 class Fleet:
@@ -60,6 +61,19 @@ class Fleet:
             else:
                 server.start()
             server.wait_ready()
+
+    def empty(self) -> None:
+        """Neo4j and Pinecone have one database and one index for all benches."""
+        from neo4j import GraphDatabase
+
+        uri = self.servers["neo4j"].address.uri
+        with GraphDatabase.driver(uri) as driver, driver.session() as session:
+            session.run(_EMPTY).consume()
+        pinecone = self.servers["pinecone"]
+        pinecone.stop()
+        for left in Path(pinecone.record.folder).glob("*.jsonl"):
+            left.unlink()
+        pinecone.start()
 
     def bench(self, folder: Path, sections: str = "") -> FleetBench:
         """A data folder with settings for these servers, and nothing in any of them."""
@@ -193,7 +207,7 @@ class FleetBench(Bench):
 
 @contextmanager
 def fleet(run: Run) -> Iterator[Fleet]:
-    """The servers of a module."""
+    """The servers, until the block ends."""
     with ExitStack() as stack:
         yield Fleet(run, stack)
 

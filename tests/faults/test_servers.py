@@ -7,34 +7,23 @@ undisturbed worker on embedded stores, which other tests compare with the refere
 
 from __future__ import annotations
 
-import heapq
 import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from flows.bus import KafkaBus
-from schemas.log import LogRecord
-from tests.e2e.holdings import Holdings, assert_equal, holdings
-from tests.faults.fleet import KINDS, Fleet, FleetBench, fleet
-from tests.faults.harness import COMMAND, KEY, Bench, Worker
-from tests.generate import write_log
-from tests.servers.plugin import Run
+from tests.faults.fleet import KINDS, Fleet, FleetBench
+from tests.faults.harness import COMMAND, Worker
+from tests.faults.load import SEED, Calm, check, feed, finish, slices, taken
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
 
-EVENTS = int(os.environ.get("EVENTS", "1500"))
-SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-FAST = '[embed]\nmode = "off"\n[pii.detect]\nnames = false\n'
 OUTAGE = 10.0
 """Seconds: longer than the retries of a record."""
-SLICES = 12
 Break = Callable[[Fleet, str], None]
 
 
@@ -79,39 +68,8 @@ PAIRS = (
 )
 
 
-class Calm(NamedTuple):
-    """The records, and what an undisturbed worker makes of them."""
-
-    records: list[LogRecord]
-    holdings: Holdings
-
-
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
-    folder = tmp_path_factory.mktemp("calm")
-    records = write_log(folder / "log", EVENTS, SEED)
-    print(f"\nSEED={SEED} EVENTS={EVENTS}")
-    bench = Bench(folder / "bench", folder / "log", FAST)
-    bench.run("--json")
-    return Calm(records, _holdings(bench))
-
-
-@pytest.fixture(scope="module")
-def servers(server_run: Run) -> Iterator[Fleet]:
-    with fleet(server_run) as found:
-        yield found
-
-
-@pytest.fixture
-def bench(servers: Fleet, tmp_path: Path) -> Iterator[FleetBench]:
-    servers.heal()
-    empty(servers)
-    yield servers.bench(tmp_path / "bench", FAST)
-    servers.heal()
-
-
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("kind", "fault"), PAIRS, ids="-".join)
+@pytest.mark.parametrize(("kind", "fault"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
 def test_a_server_that_fails_in_mid_run_costs_nothing(
     servers: Fleet, bench: FleetBench, calm: Calm, kind: str, fault: str
 ) -> None:
@@ -168,72 +126,3 @@ def test_members_that_come_and_go_lose_nothing(bench: FleetBench, calm: Calm) ->
             members.pop(number).kill()
         finish(bench, last, calm)
     check(bench, calm)
-
-
-def slices(records: Sequence[LogRecord]) -> list[list[LogRecord]]:
-    """In step by log time, each partition in its order."""
-    partitions: dict[tuple[str, int], list[LogRecord]] = {}
-    for record in records:
-        partitions.setdefault((record.origin.topic, record.origin.partition), []).append(record)
-    ordered = list(heapq.merge(*partitions.values(), key=lambda r: r.origin.timestamp))
-    size = -(-len(ordered) // SLICES)
-    return [ordered[i : i + size] for i in range(0, len(ordered), size)]
-
-
-def feed(bench: FleetBench, parts: Sequence[Sequence[LogRecord]]) -> None:
-    for part in parts:
-        bench.produce(part)
-
-
-def taken(bench: FleetBench, worker: Worker, least: int) -> None:
-    """Waits until the worker has taken so many events."""
-    worker.until(lambda: bench.health().get("events", 0) >= least, "its first events", 0.05)
-
-
-def finish(bench: FleetBench, worker: Worker, calm: Calm) -> None:
-    """Waits until everything is consumed and nothing is parked, and ends the worker in order."""
-    bus = KafkaBus(bench.settings())
-    assert sum(bus.ends().values()) == len(calm.records)
-    worker.until(lambda: sum(bus.lag().values()) == 0, "an end of the lag", 0.5)
-    worker.signal(signal.SIGTERM)
-    worker.wait(0)
-    for _ in range(10):
-        if not any(_backlog(bench).values()):
-            break
-        bench.command("reconcile")
-
-
-def check(bench: FleetBench, calm: Calm) -> None:
-    """Every store holds what an undisturbed one does, and every offset is accounted for."""
-    with bench.signed_in():
-        assert_equal(calm.holdings, holdings(bench.settings()))
-    bench.command("prove", "--all")
-
-
-def empty(servers: Fleet) -> None:
-    """Neo4j and Pinecone have one database and one index for all tests."""
-    from neo4j import GraphDatabase
-
-    address = servers.servers["neo4j"].address
-    with GraphDatabase.driver(address.uri) as driver, driver.session() as session:
-        session.run("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 1000 ROWS").consume()
-    servers.servers["pinecone"].stop()
-    for left in Path(servers.servers["pinecone"].record.folder).glob("*.jsonl"):
-        left.unlink()
-    servers.servers["pinecone"].start()
-
-
-def _backlog(bench: FleetBench) -> dict[str, int]:
-    from flows.stores import open_stores
-    from flows.worker import worker_keys
-
-    with bench.signed_in():
-        settings = bench.settings()
-        with open_stores(settings, worker_keys(settings)) as stores:
-            return {str(store): n for store, n in stores.parking.backlog().items()}
-
-
-def _holdings(bench: Bench) -> Holdings:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEMORY_GRAPH_KEY", KEY)
-        return holdings(bench.settings())

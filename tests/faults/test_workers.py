@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +12,14 @@ import psutil
 import pytest
 
 from flows.bus import KafkaBus
-from tests.faults.fleet import Fleet, FleetBench, fleet
+from tests.faults.fleet import FleetBench
 from tests.faults.harness import Worker
-from tests.faults.test_servers import FAST, empty
+from tests.faults.load import EVENTS, SEED
 from tests.generate import write_log
-from tests.servers.plugin import Run
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
 
-EVENTS = int(os.environ.get("EVENTS", "1500"))
-SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 WORKERS = 2
-
-
-@pytest.fixture(scope="module")
-def servers(server_run: Run) -> Iterator[Fleet]:
-    with fleet(server_run) as found:
-        yield found
-
-
-@pytest.fixture
-def bench(servers: Fleet, tmp_path: Path) -> FleetBench:
-    empty(servers)
-    return servers.bench(tmp_path / "bench", FAST)
 
 
 def members(bench: FleetBench) -> dict[str, Any]:

@@ -1,0 +1,35 @@
+"""One set of real servers, and one undisturbed run, for all scenarios of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.fleet import Fleet, FleetBench, fleet
+from tests.faults.load import EVENTS, FAST, SEED, Calm, calm_run
+from tests.servers.plugin import Run
+
+
+@pytest.fixture(scope="package")
+def servers(server_run: Run) -> Iterator[Fleet]:
+    """Tests that use it have the mark ``xdist_group("fleet")``, so that one process has them all.
+    They may break it: who asks for a bench gets it healed."""
+    with fleet(server_run) as found:
+        yield found
+
+
+@pytest.fixture
+def bench(servers: Fleet, tmp_path: Path) -> Iterator[FleetBench]:
+    """Nothing is in any of the servers."""
+    servers.heal()
+    servers.empty()
+    yield servers.bench(tmp_path / "bench", FAST)
+    servers.heal()
+
+
+@pytest.fixture(scope="package")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
+    print(f"\nSEED={SEED} EVENTS={EVENTS}")
+    return calm_run(tmp_path_factory.mktemp("calm"))

@@ -1,0 +1,94 @@
+"""A generated log as load on real servers, and what has to be there when it is over."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import random
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from flows.bus import KafkaBus
+from schemas.log import LogRecord
+from tests.e2e.holdings import Holdings, assert_equal, holdings
+from tests.faults.fleet import FleetBench
+from tests.faults.harness import KEY, Bench, Worker
+from tests.generate import write_log
+
+EVENTS = int(os.environ.get("EVENTS", "1500"))
+SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+FAST = '[embed]\nmode = "off"\n[pii.detect]\nnames = false\n'
+SLICES = 12
+
+
+class Calm(NamedTuple):
+    """The records, and what an undisturbed worker on embedded stores makes of them."""
+
+    records: list[LogRecord]
+    holdings: Holdings
+
+
+def calm_run(folder: Path, events: int = EVENTS, seed: int = SEED) -> Calm:
+    """Generates a log and works through it, undisturbed."""
+    records = write_log(folder / "log", events, seed)
+    bench = Bench(folder / "bench", folder / "log", FAST)
+    bench.run("--json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEMORY_GRAPH_KEY", KEY)
+        return Calm(records, holdings(bench.settings()))
+
+
+def slices(records: Sequence[LogRecord], count: int = SLICES) -> list[list[LogRecord]]:
+    """At most ``count`` parts, in step by log time, each partition in its order."""
+    partitions: dict[tuple[str, int], list[LogRecord]] = {}
+    for record in records:
+        partitions.setdefault((record.origin.topic, record.origin.partition), []).append(record)
+    ordered = list(heapq.merge(*partitions.values(), key=lambda r: r.origin.timestamp))
+    size = -(-len(ordered) // count)
+    return [ordered[i : i + size] for i in range(0, len(ordered), size)]
+
+
+def feed(bench: FleetBench, parts: Sequence[Sequence[LogRecord]]) -> None:
+    for part in parts:
+        bench.produce(part)
+
+
+def taken(bench: FleetBench, worker: Worker, least: int) -> None:
+    """Waits until the worker has taken so many events."""
+    worker.until(lambda: bench.health().get("events", 0) >= least, "its first events", 0.05)
+
+
+def finish(bench: FleetBench, worker: Worker, calm: Calm) -> None:
+    """Waits until everything is consumed, ends the worker in order, and drains what is parked."""
+    bus = KafkaBus(bench.settings())
+    assert sum(bus.ends().values()) == len(calm.records)
+    worker.until(lambda: sum(bus.lag().values()) == 0, "an end of the lag", 0.5)
+    bus.close()
+    worker.signal(signal.SIGTERM)
+    worker.wait(0)
+    for _ in range(10):
+        if not any(backlog(bench).values()):
+            break
+        bench.command("reconcile")
+
+
+def check(bench: FleetBench, calm: Calm) -> None:
+    """Every store holds what an undisturbed one does, and every offset is accounted for."""
+    with bench.signed_in():
+        assert_equal(calm.holdings, holdings(bench.settings()))
+    bench.command("prove", "--all")
+
+
+def backlog(bench: FleetBench) -> dict[str, int]:
+    """How many records of each store are parked."""
+    from flows.stores import open_stores
+    from flows.worker import worker_keys
+
+    with bench.signed_in():
+        settings = bench.settings()
+        with open_stores(settings, worker_keys(settings)) as stores:
+            return {str(store): n for store, n in stores.parking.backlog().items()}
