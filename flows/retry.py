@@ -179,6 +179,9 @@ class _Alone:
     def overdue(self, before: int, limit: int, /) -> Sequence[Waiting]:  # noqa: ARG002
         return ()
 
+    def unheard(self) -> None:
+        """Nothing is told."""
+
     def expire(self, before: int, /) -> None:
         pass
 

@@ -151,6 +151,11 @@ class Joins(Protocol):
         log time lies before ``before`` (ms), and answers them, oldest first."""
         ...
 
+    def unheard(self) -> None:
+        """What the last call of :meth:`overdue` answered has not gone on: it is answered again,
+        and not confirmed before. Does not wait."""
+        ...
+
     def expire(self, before: int, /) -> None:
         """Drops rows whose log time lies before ``before``: the table's bound."""
         ...

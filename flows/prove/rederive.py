@@ -102,6 +102,8 @@ class Rederiver:
                 continue
             if wanted is None or there is None:
                 codes.append(f"{'absent' if there is None else 'unexpected'}_{store}")
+            elif there.stamp.version < wanted.stamp.version:
+                codes.append(f"stale_{store}")
             elif wanted.stamp.sha256 != there.stamp.sha256 or not _equal(wanted, there):
                 codes.append(f"altered_{store}")
         return codes
@@ -251,6 +253,9 @@ class _LogJoins:
 
     def overdue(self, before: int, limit: int, /) -> Sequence[Waiting]:  # noqa: ARG002
         return ()
+
+    def unheard(self) -> None:
+        """Nothing is told."""
 
     def expire(self, before: int, /) -> None:
         """Nothing is kept."""

@@ -159,6 +159,12 @@ class RedisJoins:
             self._open = self._open or bool(found)
             return tuple(sorted(found, key=lambda item: (item.log_time, _id(item))))
 
+    def unheard(self) -> None:
+        """See :meth:`schemas.ports.Joins.unheard`."""
+        with self._lock:
+            self._unheard.append(self._announced)
+            self._open = True
+
     def seal(self) -> int:
         """A mark of what :meth:`overdue` answered so far, to be confirmed when it is written."""
         return self._announced

@@ -36,6 +36,7 @@ _DUE = (
 )
 _ANNOUNCE = "UPDATE join_responses SET orphan = 1, announced = ? WHERE response_id = ?"
 _OLDEST = "SELECT min(log_time) FROM join_responses WHERE met = 0 AND orphan = 0"
+_UNHEARD = "UPDATE join_responses SET announced = 0 WHERE orphan = 1 AND announced = ?"
 _CONFIRM = "UPDATE join_responses SET orphan = 2 WHERE orphan = 1 AND announced BETWEEN 1 AND ?"
 _SWEEP = (
     "DELETE FROM {table} WHERE seq IN (SELECT seq FROM {table} ORDER BY seq LIMIT ?)"
@@ -108,6 +109,15 @@ def overdue_job(
         return Due(
             tuple(item for _, _, item in answers), more, _LATEST if oldest is None else oldest
         )
+
+    return job
+
+
+def unheard_job(mark: int) -> Callable[[sqlite3.Connection], None]:
+    """What was announced with this mark is announced again."""
+
+    def job(connection: sqlite3.Connection) -> None:
+        connection.execute(_UNHEARD, (mark,))
 
     return job
 

@@ -108,6 +108,13 @@ class SqliteJoins:
             self._settle()
             return due.responses
 
+    def unheard(self) -> None:
+        """See :meth:`schemas.ports.Joins.unheard`."""
+        with self._lock:
+            self._recovering = True
+            job = rows.unheard_job(self._announced)
+            self._prompts.put({}, self._database.submit(PART, job))
+
     def seal(self) -> int:
         """A mark of what :meth:`overdue` answered so far, to be confirmed when it is written."""
         return self._announced

@@ -28,6 +28,7 @@ from stages.lookup.enrich import (
     model_key,
     user_key,
 )
+from stages.lookup.overdue import Overdue
 from stages.lookup.settings import LookupSettings
 
 _EXPIRY_STEPS = 100
@@ -64,23 +65,27 @@ class LookupStage:
         self._joins = joins
         self._settings = settings or LookupSettings()
         self._embeds = embeds
+        self._overdue = Overdue(joins, self._settings.orphans_per_chunk)
         self._expired = 0
 
     def __call__(self, chunk: Chunk[Embedded], /) -> Outcome[Enriched]:
-        items = chunk.items
-        users = self._users(_own_users(items))
+        users = self._users(_own_users(chunk.items))
         responses, others = self._join(chunk, users)
-        met = [*responses.values(), *others]
-        users |= self._users(key for key in _joined_users(met) if key not in users)
-        answers = Answers(users, self._models(_wanted_models(items, met)))
-        embeds = self._embeds
-        passed = [
-            enriched_response(responses[item.event.id], answers, embeds)
-            if isinstance(item.event, ScreenedResponse)
-            else enriched(item, answers, embeds)
-            for item in items
-        ]
-        passed += [enriched_response(one, answers, embeds) for one in others]
+        due = self._overdue.ask(chunk.log_time - self._settings.orphan_after_ms)
+        try:
+            passed = self._passed(chunk, users, responses, others, due)
+            if self._overdue.exhausted:
+                self._expire(chunk.log_time - self._settings.join_retention_ms)
+        except BaseException as error:
+            if not due:
+                raise
+            self._overdue.failed(error)
+            if not isinstance(error, Exception):
+                raise
+            # Without them, so that the chunk fails for the sake of its own events only.
+            passed = self._passed(chunk, users, responses, others, ())
+        else:
+            self._overdue.passed()
         return Outcome(Chunk(chunk.partition, passed, chunk.log_time))
 
     def complete(self, requests: Sequence[Request]) -> list[Enriched]:
@@ -105,7 +110,7 @@ class LookupStage:
 
     def _join(
         self, chunk: Chunk[Embedded], users: Mapping[UserKey, UserFacts]
-    ) -> tuple[dict[str, Met], list[Met]]:
+    ) -> tuple[dict[str, Met], dict[str, Met]]:
         """The chunk's responses by id, and those that waited and come out with it."""
         sides = {
             item.event.id: (_side(item.event, users), item.event.origin.timestamp)
@@ -128,17 +133,35 @@ class LookupStage:
             for met in _met(found, sides[prompt][0])
             if met.event.id not in responses
         }
-        limit = self._settings.orphans_per_chunk
-        due = self._joins.overdue(chunk.log_time - self._settings.orphan_after_ms, limit)
+        return responses, others
+
+    def _passed(
+        self,
+        chunk: Chunk[Embedded],
+        users: Mapping[UserKey, UserFacts],
+        responses: Mapping[str, Met],
+        others: Mapping[str, Met],
+        due: Iterable[Waiting],
+    ) -> list[Enriched]:
+        """The chunk's events, and what comes out with them, with all that is known."""
+        items, embeds = chunk.items, self._embeds
+        responses, others = dict(responses), dict(others)
         for met in _met(due, None):
             there = responses.get(met.event.id)
             if there is None:
                 others.setdefault(met.event.id, met)
             elif there.side is None:
                 responses[met.event.id] = Met(there.response, there.event, None, True)
-        if len(due) < limit:
-            self._expire(chunk.log_time - self._settings.join_retention_ms)
-        return responses, list(others.values())
+        all_met = [*responses.values(), *others.values()]
+        missing = self._users(key for key in _joined_users(all_met) if key not in users)
+        answers = Answers({**users, **missing}, self._models(_wanted_models(items, all_met)))
+        passed = [
+            enriched_response(responses[item.event.id], answers, embeds)
+            if isinstance(item.event, ScreenedResponse)
+            else enriched(item, answers, embeds)
+            for item in items
+        ]
+        return passed + [enriched_response(one, answers, embeds) for one in others.values()]
 
     def _expire(self, before: int) -> None:
         """Never before all that is due has come out, and not with every chunk."""

@@ -88,6 +88,29 @@ def test_orphans_are_told_again_by_the_next_run_until_confirmed(open_joins: Open
     assert open_joins().overdue(9, 10) == ()
 
 
+def test_what_was_not_heard_is_told_again_and_not_confirmed(open_joins: Open) -> None:
+    joins = open_joins()
+    joins.add_responses([response(f"r{n}", "p", n) for n in range(4)])
+    assert ids(list(joins.overdue(2, 10))) == ["r0", "r1"]
+    assert ids(list(joins.overdue(9, 10))) == ["r2", "r3"]
+    joins.unheard()
+    joins.confirm(joins.seal())
+    joins.flush()
+    assert ids(list(open_joins().overdue(0, 10)))[-2:] == ["r2", "r3"]
+
+
+def test_what_was_not_heard_is_told_again_in_the_same_run(open_joins: Open) -> None:
+    joins = open_joins()
+    joins.add_responses([response(f"r{n}", "p", n) for n in range(3)])
+    assert len(joins.overdue(9, 10)) == 3
+    joins.unheard()
+    found = [joins.overdue(9, 2), joins.overdue(9, 2), joins.overdue(9, 2)]
+    assert [ids(list(told)) for told in found] == [["r0", "r1"], ["r2"], []]
+    joins.confirm(joins.seal())
+    joins.flush()
+    assert open_joins().overdue(9, 10) == ()
+
+
 def test_orphans_of_an_earlier_run_come_within_the_limit_too(open_joins: Open) -> None:
     joins = open_joins()
     joins.add_responses([response(f"r{n}", "p", n) for n in range(5)])

@@ -17,6 +17,8 @@ class MemoryJoins:
         self.down = False
         self.prompts: dict[str, tuple[PromptSide, int]] = {}
         self.responses: dict[str, Waiting] = {}
+        self._told: list[Waiting] = []
+        self._again: list[Waiting] = []
 
     def add_prompts(
         self, sides: Sequence[tuple[PromptSide, int]], /
@@ -47,6 +49,10 @@ class MemoryJoins:
 
     def overdue(self, before: int, limit: int, /) -> Sequence[Waiting]:
         self._check()
+        if self._again:
+            again, self._again = self._again[:limit], self._again[limit:]
+            self._told = again
+            return again
         due = [
             waiting
             for waiting in self.responses.values()
@@ -58,7 +64,11 @@ class MemoryJoins:
         told = [msgspec.structs.replace(waiting, orphan=True) for waiting in due[:limit]]
         for waiting in told:
             self.responses[waiting.response.event.id] = waiting
+        self._told = told
         return told
+
+    def unheard(self) -> None:
+        self._again += self._told
 
     def expire(self, before: int, /) -> None:
         self.prompts = {k: v for k, v in self.prompts.items() if v[1] >= before}

@@ -238,6 +238,67 @@ class TestOrphans:
         assert answer.version > orphan.version
 
 
+class TestOrphansOfACallThatFails:
+    AFTER = T0_MS + DAY_MS + 100
+
+    def test_they_come_with_the_chunk_all_the_same(self, world: World) -> None:
+        """The lookup raises once, after the join store has told of the orphans."""
+        world.run(response(2, 1), response(4, 3))
+        fail(world, times=1)
+        found = world.run(prompt(9), log_time=self.AFTER)
+        assert [(item.event.id, item.state) for item in found] == [(uuid(9), "complete")]
+        found = [*world.run(log_time=self.AFTER), *world.run(log_time=self.AFTER)]
+        assert [item.state for item in found] == ["orphan", "orphan"]
+        assert world.run(log_time=self.AFTER) == []
+
+    def test_an_event_that_fails_by_itself_takes_none_along(self, world: World) -> None:
+        world.run(response(2, 1))
+        fail(world, times=2)
+        with pytest.raises(RuntimeError):
+            world.run(prompt(9), log_time=self.AFTER)
+        assert [item.state for item in world.run(log_time=self.AFTER)] == ["orphan"]
+
+    def test_one_that_can_never_pass_costs_no_event_and_no_other_orphan(self, world: World) -> None:
+        own = response(2, 1, session=session("s2", "poison"), model=GPT)
+        world.run(own, response(4, 3), response(6, 5))
+        lookup = world.directory.lookup
+
+        def poisoned(users: Sequence[tuple[str, int]], /) -> Sequence[UserFacts]:
+            if any(user == "poison" for user, _ in users):
+                raise RuntimeError
+            return lookup(users)
+
+        world.directory.lookup = poisoned  # type: ignore[method-assign]
+        states = []
+        for n in range(20, 30):
+            first, *others = world.run(prompt(n), log_time=self.AFTER)
+            assert first.event.id == uuid(n)
+            states += [(item.event.id, item.state) for item in others]
+        assert sorted(states) == [(uuid(4), "orphan"), (uuid(6), "orphan")]
+
+    def test_one_that_takes_too_long_is_told_of_again(self, world: World) -> None:
+        class OverBudget(BaseException):
+            pass
+
+        world.run(response(2, 1))
+        fail(world, times=1, error=OverBudget)
+        with pytest.raises(OverBudget):
+            world.run(prompt(9), log_time=self.AFTER)
+        assert [item.state for item in world.run(log_time=self.AFTER)] == ["orphan"]
+
+
+def fail(world: World, times: int, error: type[BaseException] = RuntimeError) -> None:
+    """The registry raises what nobody expects, so many times."""
+    lookup, left = world.registry.lookup, [error()] * times
+
+    def failing(models: Sequence[tuple[str, str | None, int]], /) -> Sequence[ModelEntry | None]:
+        if left:
+            raise left.pop()
+        return lookup(models)
+
+    world.registry.lookup = failing  # type: ignore[method-assign]
+
+
 class TestExpiry:
     def test_rows_go_after_their_retention(self) -> None:
         world = World(orphan_after_hours=1, join_retention_hours=2)
