@@ -22,8 +22,8 @@ class Control:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._stop = threading.Event()
         self._failed = threading.Event()
+        self._stopping = False
         self._quiet = quiet
         self._blocking: dict[str, str] = {}
         self._degraded: dict[str, str] = {}
@@ -37,11 +37,11 @@ class Control:
 
     def stop(self) -> None:
         """Asks the source to read no more and to commit what was read. Safe in a handler."""
-        self._stop.set()
+        self._stopping = True
 
     @property
     def stopping(self) -> bool:
-        return self._stop.is_set()
+        return self._stopping
 
     def fail(self, error: BaseException) -> None:
         """Ends the dataflow without a further commit. The first error wins."""

@@ -13,6 +13,7 @@ from flows.control import Control
 from flows.keys import load_keys
 from flows.reconciling import EPOCH, BatchWriter, Drain, Drained, QueuePart, build
 from flows.settings import Settings
+from flows.stopping import signals
 from flows.stores import Stores, open_stores
 from schemas.failures import UserError
 from schemas.ports import Damaged, Unavailable
@@ -37,8 +38,6 @@ def reconcile(
     letter; a crash in between writes it again, which changes nothing. Raises Unavailable when the
     queue itself cannot be read, UserError and Damaged.
     """
-    from flows.worker import signals
-
     keys = load_keys(settings.data, create=settings.dlq.plaintext)
     with open_stores(settings, keys) as stores:
         lanes = Lanes(stores, only, drain)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 import msgspec
@@ -40,6 +37,7 @@ from flows.sampling import Display, Sampler
 from flows.settings import Settings, load_settings
 from flows.source import LogSource, Reading, Settle, Span
 from flows.stats import RunStats, RunSummary
+from flows.stopping import EXIT_HUNG, end, signals
 from flows.stores import SELECT, Stores, open_stores
 from flows.tracing import Tracer, open_tracer
 from schemas.chunk import Outcome
@@ -47,8 +45,6 @@ from schemas.failures import Rejected
 from schemas.ports import Unavailable
 from schemas.records import Store
 
-EXIT_STOP_DEADLINE = 4
-EXIT_HUNG = 75
 WATCHDOG_GRACE = 5.0
 
 Build = Callable[[Settings, Keys, Stores], Pipeline]
@@ -85,8 +81,9 @@ def run(
     a second from another thread. Call it from the main thread: signals and time budgets work only
     there. When it returns, everything read is committed. Raises UserError (settings, log, folder in
     use), Unavailable (a store could not be written when the worker was asked to stop) and Damaged.
-    Ends the process with :data:`EXIT_STOP_DEADLINE` when an orderly stop takes too long and with
-    :data:`EXIT_HUNG` when an event cannot be interrupted; both leave the offsets where they were.
+    Ends the process with ``EXIT_STOP_DEADLINE`` when an orderly stop takes too long and with
+    ``EXIT_HUNG`` when an event cannot be interrupted (:mod:`flows.stopping`); both leave the
+    offsets where they were.
     """
     with prepared(
         settings,
@@ -302,34 +299,6 @@ class Observers:
             one.dead(rejected)
 
 
-@contextmanager
-def signals(control: Control, deadline: float) -> Iterator[None]:
-    """SIGTERM and SIGINT stop reading; what was read is committed, within ``deadline`` seconds.
-
-    A second signal ends the process at once, uncommitted. Only the main thread can do this.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    timer = threading.Timer(deadline, _end_late)
-    timer.daemon = True
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if control.stopping:
-            os._exit(EXIT_STOP_DEADLINE)
-        control.stop()
-        timer.start()
-        _log.info("stopping", signal=signal.Signals(number).name)
-
-    before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        timer.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def standalone() -> Dataflow:
     """The dataflow for ``python -m bytewax.run flows.ingest``, closed when the process ends.
 
@@ -368,11 +337,5 @@ def _serve(
     return server.port
 
 
-def _end_late() -> None:
-    _log.error("stop_deadline_passed", exit_code=EXIT_STOP_DEADLINE)
-    os._exit(EXIT_STOP_DEADLINE)
-
-
 def _end_hung() -> None:
-    _log.error("event_hung", exit_code=EXIT_HUNG)
-    os._exit(EXIT_HUNG)
+    end("event_hung", EXIT_HUNG)

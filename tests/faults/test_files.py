@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flows.filelog import LogWriter, create_topics
-from flows.worker import EXIT_STOP_DEADLINE
+from flows.stopping import EXIT_STOP_DEADLINE
 from schemas.records import Store
 from sinks.sqlite.layout import SCHEMA
 from tests.faults.conditions import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.filelog import LogWriter, NewRecord
-from flows.worker import EXIT_HUNG
+from flows.stopping import EXIT_HUNG
 from tests.faults.child import SECRET
 from tests.faults.contents import Contents, assert_same, contents
 from tests.faults.harness import Bench, Ended

@@ -15,6 +15,7 @@ import pytest
 from flows import worker
 from flows.health import read_health
 from flows.settings import Settings
+from flows.stopping import EXIT_STOP_DEADLINE
 from flows.stores import Stores
 from schemas.ports import Unavailable
 from tests.flows import tiny
@@ -113,7 +114,7 @@ def test_a_stop_while_the_file_is_full_ends_uncommitted_and_loses_nothing(tmp_pa
     expected, events = undisturbed(tmp_path)
     settings, _ = filled(tmp_path / "full", COUNT)
     code = _stopped_while_full(settings)
-    assert code == worker.EXIT_STOP_DEADLINE
+    assert code == EXIT_STOP_DEADLINE
     run(settings)
     assert lag(settings) == 0
     assert contents(_reconciled(settings), events) == contents(expected, events)
@@ -188,7 +189,7 @@ def _stopped_while_full(settings: Settings) -> int:
         try:
             worker.run(settings.model_copy(update={"worker": section}), build=build)
         except Unavailable:
-            os._exit(worker.EXIT_STOP_DEADLINE)
+            os._exit(EXIT_STOP_DEADLINE)
         finally:
             os._exit(99)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

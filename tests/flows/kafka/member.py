@@ -23,7 +23,7 @@ from flows.barrier import BarrierSink
 from flows.control import Control
 from flows.kafka import kafka_source
 from flows.source import LogSource, Reading
-from flows.worker import signals
+from flows.stopping import signals
 from schemas.chunk import Chunk
 from schemas.log import LogRecord
 from sinks.kafka.settings import KafkaSettings

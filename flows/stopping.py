@@ -1,0 +1,73 @@
+"""SIGTERM and SIGINT stop a worker in order, within a deadline."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import structlog
+
+from flows.control import Control
+
+EXIT_STOP_DEADLINE = 4
+EXIT_HUNG = 75
+
+_log = structlog.get_logger("worker")
+
+
+@contextmanager
+def signals(control: Control, deadline: float) -> Iterator[None]:
+    """SIGTERM and SIGINT stop reading; what was read is committed, within ``deadline`` seconds.
+
+    A second signal ends the process at once, uncommitted. Only the main thread can do this.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reading, writing = os.pipe()
+    watcher = threading.Thread(target=_watch, args=(reading, deadline), name="stop", daemon=True)
+    watcher.start()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        # The interrupted code may hold any lock: nothing here may need one (a log does).
+        if control.stopping:
+            os._exit(EXIT_STOP_DEADLINE)
+        control.stop()
+        os.write(writing, bytes([number]))
+
+    before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(writing)
+        watcher.join()
+        os.close(reading)
+
+
+def _watch(reading: int, deadline: float) -> None:
+    """Waits for the byte of a signal, and then for the end of the pipe, which is the worker's."""
+    told = os.read(reading, 1)
+    if not told:
+        return
+    _log.info("stopping", signal=signal.Signals(told[0]).name)
+    ending = select.poll()
+    ending.register(reading, select.POLLIN)
+    if not ending.poll(deadline * 1_000):
+        end("stop_deadline_passed", EXIT_STOP_DEADLINE)
+
+
+def end(event: str, code: int) -> None:
+    """Ends the process at once, and says in which frames its threads were."""
+    _log.error(event, exit_code=code)
+    if sys.__stderr__ is not None:
+        faulthandler.dump_traceback(sys.__stderr__)
+    os._exit(code)
