@@ -74,7 +74,7 @@ class Collisions:
             taken = self._client.query(self._settings.bucket, [statement], deadline)[0]
             if any(row["event_id"] == identity.id for row in taken):
                 return WRITTEN
-            free = 1 + max((int(row[MOVED] or 0) for row in taken), default=-1)
+            free = 1 + max((int(row[MOVED]) for row in taken), default=-1)
             text = "\n".join(lines(made, free))
             self._client.write(self._settings.bucket, text, deadline)
         except Unavailable as error:

@@ -40,7 +40,8 @@ BUCKETS = 4_096
 
 TAGS = ("kind", "tenant", "model", "provider", "purpose", "status")
 MOVED = "moved"
-"""Tag of a point that would lie on another event's: same series, same nanosecond."""
+"""Tag that tells points of one series and nanosecond apart: 0, and from 1 on for one that would
+lie on another event's. All have it, because a removal cannot ask for points without a tag."""
 SERIES = (*TAGS, "version")
 SUPERSEDED = "superseded"
 """Field of a point of which a higher version is there: it counts no more, and goes."""
@@ -137,9 +138,8 @@ def lines(made: Point, moved: int = 0) -> tuple[str, str]:
     tags = "".join(
         [f",{name}={escape(tag)}" for name, tag in zip(SERIES, made.series, strict=True)]
     )
-    beside = f",{MOVED}={moved}" if moved else ""
     return (
-        f"{EVENT}{beside}{tags} {made.fields} {made.time}",
+        f"{EVENT},{MOVED}={moved}{tags} {made.fields} {made.time}",
         f"{RECORD},bucket={bucket(made.id)},version={made.version} "
         f'id="{name_of(made.id)}",json={quoted(made.record)} {made.time}',
     )

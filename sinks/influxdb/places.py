@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from schemas.records import RecordId
 from sinks.common.stamps import record_id
-from sinks.influxdb.lines import EVENT, MOVED, RECORD, SERIES, TAGS, Point, bucket
+from sinks.influxdb.lines import EVENT, MOVED, RECORD, SERIES, Point, bucket
 
 GAP_NS = 10_000_000_000
 """Times further apart than this are asked for apart."""
@@ -33,18 +33,15 @@ class Place(NamedTuple):
 
 def event_row(row: Mapping[str, Any]) -> Place:
     """Where the point of a row of ``event`` is."""
-    names = [*TAGS, "version", *([MOVED] if row[MOVED] else [])]
-    tags = tuple([(name, row[name]) for name in names])
+    tags = tuple([(name, row[name]) for name in (*SERIES, MOVED)])
     identity = record_id(row["kind"], row["event_id"])
     return Place(identity, int(row["version"]), row["time"], EVENT, tags)
 
 
 def point_place(made: Point, moved: int) -> Place:
     """Where a point of ours is in ``event``."""
-    tags = [*zip(SERIES, made.series, strict=True)]
-    if moved:
-        tags.append((MOVED, str(moved)))
-    return Place(made.id, made.version, made.time, EVENT, tuple(tags))
+    tags = (*zip(SERIES, made.series, strict=True), (MOVED, str(moved)))
+    return Place(made.id, made.version, made.time, EVENT, tags)
 
 
 def record_place(record: RecordId, version: int, time: int) -> Place:

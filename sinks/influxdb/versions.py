@@ -107,7 +107,7 @@ class Versions:
 def moved_of(times: Iterable[int]) -> list[str]:
     """What asks for points of these times that were moved off another's."""
     return [
-        f"SELECT {_ROW} FROM {EVENT} WHERE {MOVED} != '' AND {part}"  # noqa: S608
+        f"SELECT {_ROW} FROM {EVENT} WHERE {MOVED} != '0' AND {MOVED} != '' AND {part}"  # noqa: S608
         for part in intervals(times)
     ]
 

@@ -120,6 +120,6 @@ def test_a_line_is_one_line_and_its_tags_are_few() -> None:
         assert "\n" not in line
     event, _ = lines.lines(made)
     assert [part.partition("=")[0] for part in event.split(" ")[0].split(",")][1:] == [
-        *lines.TAGS,
-        "version",
+        lines.MOVED,
+        *lines.SERIES,
     ]

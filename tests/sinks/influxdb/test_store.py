@@ -212,6 +212,23 @@ def test_points_of_one_series_and_nanosecond_stay_apart(store: InfluxStore) -> N
     assert len(rows(store, EVENT)) == store.sink.count() == 3
 
 
+def test_what_goes_leaves_the_point_beside_it(store: InfluxStore) -> None:
+    """The server removes by tags: those of a point beside must not be more of the same."""
+    when = point(1).time_ns
+    first, second = point(1, time_ns=when, latency_ms=1), point(4, time_ns=when, latency_ms=4)
+    written(store, first, second)
+    written(store, point(1, 2, time_ns=when, latency_ms=1))
+    assert sorted(row["latency_ms"] for row in rows(store, EVENT)) == [1, 4]
+    assert list(store.sink.delete([first.stamp.record_id])) == [ERASED]
+    (left,) = rows(store, EVENT)
+    assert left["event_id"] == second.stamp.id
+    assert store.queries.usage()[0].responses == 1
+    assert list(store.sink.write([first])) == [ERASED]
+    assert len(rows(store, EVENT)) == 1
+    assert list(store.sink.delete([second.stamp.record_id])) == [ERASED]
+    assert rows(store, EVENT) == []
+
+
 def test_a_point_that_the_server_refuses_does_not_take_others_along(store: InfluxStore) -> None:
     """Somebody else's points may hold our fields with another type; only words say which line."""
     spoilt = point(7, latency_ms=7)
