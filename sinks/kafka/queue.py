@@ -18,6 +18,8 @@ from sinks.kafka.settings import KafkaSettings
 
 MOST_HELD = 5_000
 """Most messages that are taken and not settled: what a crash lets come again."""
+MOST_BYTES = 64 << 20
+"""Bytes of what is taken and not settled, above which nothing new is taken."""
 _JOINING = 3.0
 _RETRY = 2.0
 REQUEUE = 3
@@ -56,10 +58,12 @@ class KafkaQueue:
 
     def _forget(self) -> None:
         self._held: dict[int, Item] = {}
+        self._bytes = 0
         self._next: dict[int, int] = {}
         self._assigned: set[int] = set()
         self._ended: set[int] = set()
-        self._paused = False
+        self._paused = False  # All partitions are.
+        self._resting = False  # Some may be: the client keeps that beyond an assignment.
         self._uncommitted = False
         self._tried = 0.0
         self._trouble = ""
@@ -72,18 +76,20 @@ class KafkaQueue:
         held = [item for item in self._held.values() if item.sequence > after][:limit]
         consumer = self._joined()
         try:
-            if held or len(self._held) >= MOST_HELD:
+            if held or len(self._held) >= MOST_HELD or self._bytes >= MOST_BYTES:
                 self._tend(consumer)
                 return held
             self._resume(consumer)
             if self._uncommitted and time.monotonic() - self._tried > _RETRY:
                 self._commit(set(self._next), wait=False)
             first = consumer.poll(wait)
-            if first is None and self._trouble:
+            if first is not None:
+                found = [self._receive(first)]
+                if limit > 1:
+                    found += map(self._receive, consumer.consume(limit - 1, 0))
+                self._complain(found)
+            elif self._trouble:
                 self._ask(consumer)
-            rest = consumer.consume(limit - 1, 0) if first is not None and limit > 1 else []
-            for message in [first, *rest] if first is not None else ():
-                self._receive(message)
         except KafkaException as error:
             raise self._lost(error.args[0]) from None
         return [item for item in self._held.values() if item.sequence > after][:limit]
@@ -92,6 +98,7 @@ class KafkaQueue:
         """These are done: they do not come again. The commit goes off without waiting; should it
         fail, the next :meth:`take` says the same."""
         done = [item for n in sequences if (item := self._held.pop(n, None)) is not None]
+        self._bytes -= sum(len(item.value) for item in done)
         if self._consumer is not None and done:
             self._commit({item.partition for item in done}, wait=False)
 
@@ -156,40 +163,50 @@ class KafkaQueue:
             self._consumer = consumer
         return self._consumer
 
-    def _receive(self, message: Any) -> None:
-        error = message.error()
+    def _receive(self, message: Any) -> KafkaError | None:
+        """Keeps a message. An error is answered, and raised only when all that came with it is
+        kept: the client has passed it on, and the next commit would pass it by."""
+        error: KafkaError | None = message.error()
         partition, offset = message.partition(), message.offset()
         if error is None:
             self._trouble = ""
             self._sequence += 1
             self._next[partition] = offset + 1
             self._ended.discard(partition)
+            value = message.value() or b""
+            self._bytes += len(value)
             self._held[self._sequence] = Item(
                 self._sequence,
                 partition,
                 offset,
                 message.key() or b"",
                 headers_of(message),
-                message.value() or b"",
+                value,
             )
         elif error.code() == KafkaError._PARTITION_EOF:
             self._next.setdefault(partition, offset)
             self._ended.add(partition)
-        elif error.code() in _UNKNOWN:
-            raise Unavailable(f"the topic {self._name} ({CREATE})", "unknown_topic")
-        elif error.fatal() or error.code() == KafkaError._FATAL:
-            raise self._lost(error)
-        else:
+            return None
+        return error
+
+    def _complain(self, errors: Iterable[KafkaError | None]) -> None:
+        for error in errors:
+            if error is None:
+                continue
+            if error.code() in _UNKNOWN:
+                raise Unavailable(f"the topic {self._name} ({CREATE})", "unknown_topic")
+            if error.fatal() or error.code() == KafkaError._FATAL:
+                raise self._lost(error)
             self._failed(error)
 
     def _tend(self, consumer: Consumer) -> None:
         """Stays a member without taking anything."""
         if not self._paused:
             consumer.pause(consumer.assignment())
-            self._paused = True
+            self._paused = self._resting = True
         message = consumer.poll(0)
         if message is not None:
-            self._receive(message)
+            self._complain([self._receive(message)])
 
     def _ask(self, consumer: Consumer) -> None:
         """Nothing comes and something was wrong: is it still?"""
@@ -201,9 +218,9 @@ class KafkaQueue:
         self._trouble = ""
 
     def _resume(self, consumer: Consumer) -> None:
-        if self._paused:
+        if self._resting:
             consumer.resume(consumer.assignment())
-            self._paused = False
+            self._paused = self._resting = False
 
     def _commit(self, partitions: set[int], *, wait: bool) -> None:
         first: dict[int, int] = {}
@@ -236,14 +253,14 @@ class KafkaQueue:
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned |= {p.partition for p in partitions}
-        # New ones come unpaused.
-        self._paused = False
+        self._paused, self._resting = False, True
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {p.partition for p in partitions}
         self._assigned -= gone
         self._ended -= gone
         self._held = {n: item for n, item in self._held.items() if item.partition not in gone}
+        self._bytes = sum(len(item.value) for item in self._held.values())
         for partition in gone:
             self._next.pop(partition, None)
 

@@ -1,0 +1,164 @@
+"""The queue's reader against a client that answers by script: what no broker does on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from schemas.ports import Unavailable
+from sinks.kafka import queue as module
+from sinks.kafka.queue import KafkaQueue
+from sinks.kafka.settings import KafkaSettings
+
+NAME = "llm.enrichment.v1"
+
+
+class Told:
+    """A message, or an error, of one partition."""
+
+    def __init__(
+        self, partition: int, offset: int, code: int | None = None, value: bytes = b"v"
+    ) -> None:
+        self._place = partition, offset
+        self._error = None if code is None else KafkaError(code)
+        self._value = value
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+    def partition(self) -> int:
+        return self._place[0]
+
+    def offset(self) -> int:
+        return self._place[1]
+
+    def key(self) -> bytes:
+        return b"k"
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return []
+
+    def value(self) -> bytes:
+        return self._value
+
+
+class Client:
+    """librdkafka's part: a member that is given partitions and hands over what is scripted."""
+
+    def __init__(self, script: Sequence[Told | KafkaException]) -> None:
+        self.script = list(script)
+        self.given: set[int] = set()
+        self.paused: set[int] = set()
+        self.committed: dict[int, int] = {}
+
+    def subscribe(self, _topics: list[str], *, on_assign: Any, **_: Any) -> None:
+        self._on_assign = on_assign
+
+    def give(self, *partitions: int) -> None:
+        """A re-balance: these come as well, unpaused."""
+        self.given.update(partitions)
+        self._on_assign(self, [TopicPartition(NAME, p) for p in partitions])
+
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition(NAME, p) for p in sorted(self.given)]
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        self.paused |= {p.partition for p in partitions}
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        self.paused -= {p.partition for p in partitions}
+
+    def poll(self, _seconds: float) -> Told | None:
+        found = self.consume(1, 0)
+        return found[0] if found else None
+
+    def consume(self, count: int, _seconds: float) -> list[Told]:
+        found: list[Told] = []
+        while len(found) < count and self.script:
+            told = self.script[0]
+            if isinstance(told, KafkaException):
+                if not found:
+                    self.script.pop(0)
+                    raise told
+                break
+            if told.partition() in self.paused:
+                break
+            self.script.pop(0)
+            found.append(told)
+        return found
+
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:  # noqa: ARG002
+        self.committed.update({p.partition: p.offset for p in offsets})
+
+    def close(self) -> None:
+        pass
+
+
+def joined(
+    monkeypatch: pytest.MonkeyPatch, *script: Told | KafkaException
+) -> tuple[KafkaQueue, Client]:
+    """A queue of partition 0 and its client."""
+    client = Client(script)
+    monkeypatch.setattr(module, "open_consumer", lambda _: client)
+    queue = KafkaQueue(KafkaSettings(), NAME, "group")
+    queue._joined()
+    client.give(0)
+    return queue, client
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_error_among_messages_takes_none_of_them_along(
+    monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    script = [Told(0, n) for n in range(3)]
+    script.insert(place, Told(0, -1, KafkaError.UNKNOWN_TOPIC_OR_PART))
+    queue, client = joined(monkeypatch, *script, Told(0, 3))
+    said, taken = 0, []
+    for _ in range(3):
+        try:
+            taken += queue.take(10, len(taken))
+        except Unavailable as error:
+            assert error.code == "unknown_topic"
+            said += 1
+    assert said == 1
+    assert [item.offset for item in taken] == [0, 1, 2, 3]
+    queue.settle([taken[-1].sequence])
+    assert client.committed == {0: 0}
+
+
+def test_a_failing_client_takes_no_message_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = KafkaException(KafkaError(KafkaError._STATE))
+    queue, _ = joined(monkeypatch, Told(0, 0), failing, Told(0, 1))
+    with pytest.raises(Unavailable):
+        queue.take(10)
+    assert [item.offset for item in queue.take(10)] == [0]
+    assert [item.offset for item in queue.take(10, 1)] == [1]
+
+
+def test_who_gets_more_partitions_while_it_takes_nothing_reads_all_of_them_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue, client = joined(monkeypatch, Told(0, 0))
+    (first,) = queue.take(10)
+    queue.take(1)  # It is held: the partitions rest meanwhile.
+    assert client.paused == {0}
+    client.give(1)
+    queue.settle([first.sequence])
+    client.script += [Told(0, 1), Told(1, 0)]
+    found = [(item.partition, item.offset) for _ in range(2) for item in queue.take(10)]
+    assert set(found) == {(0, 1), (1, 0)}
+
+
+def test_what_is_held_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = [Told(0, n, value=bytes(8 << 20)) for n in range(40)]
+    queue, client = joined(monkeypatch, *large)
+    after = 0
+    for _ in range(40):
+        taken = queue.take(1, after)
+        after = taken[-1].sequence if taken else after
+    assert len(client.script) > 0
+    queue.settle(range(1, after + 1))
+    assert queue.take(1, after)
