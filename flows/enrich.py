@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import structlog
@@ -26,6 +26,7 @@ from flows.settings import Settings
 from flows.stores import Stores, open_stores
 from flows.writing import write_all
 from schemas.chunk import Chunk
+from schemas.failures import UserError
 from schemas.items import (
     Embedded,
     ModelRef,
@@ -36,12 +37,13 @@ from schemas.items import (
     ScreenedResponse,
     SessionRef,
     UserFacts,
+    kind_of,
 )
 from schemas.log import Partition
-from schemas.ports import Unavailable
+from schemas.ports import Damaged, Tombstones, Unavailable
 from schemas.queries import GraphQueries, Node
 from schemas.queues import Queued, RequestQueue
-from schemas.records import Mutation
+from schemas.records import Mutation, RecordId
 
 if TYPE_CHECKING:
     from stages.embed import EmbedStage
@@ -197,9 +199,42 @@ class Enricher:
         self._lacks.clear()
 
     def complete(self, batch: Sequence[Queued]) -> bool:
-        """One batch; whether anything is known now that was not. Raises Unavailable: then it stays
-        in the queue."""
-        mutations = self._mutations([queued.request for queued in batch])
+        """One batch; whether it moved: something is known now that was not, or was erased. Raises
+        Unavailable: then it stays in the queue.
+
+        What makes a stage raise stays in the queue as well, and is found by halving the batch, so
+        that it costs no other request anything.
+        """
+        last = batch[-1].sequence
+        erased = self._erased(batch)
+        if erased:
+            self._queue.settle(erased)
+            batch = [queued for queued in batch if queued not in erased]
+        moved = bool(batch) and self._completed(batch)
+        self._after = last
+        return moved or bool(erased)
+
+    def _erased(self, batch: Sequence[Queued]) -> list[Queued]:
+        """Those of events for which a tombstone stands: no service hears of them any more. An
+        erasure leaves one in every store, so the first store that answers knows."""
+        ids = {id_of(queued.request) for queued in batch}
+        for sink in self._stores.sinks.values():
+            with suppress(Unavailable):
+                gone = cast("Tombstones", sink).erased(list(ids))
+                return [queued for queued in batch if id_of(queued.request) in gone]
+        return []
+
+    def _completed(self, batch: Sequence[Queued]) -> bool:
+        try:
+            mutations = self._mutations([queued.request for queued in batch])
+        except (Unavailable, UserError, Damaged):
+            raise
+        except Exception as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                return self._completed(batch[:middle]) | self._completed(batch[middle:])
+            self._give_up(batch[0], error)
+            return False
         gained: list[Queued] = []
         vain: list[Queued] = []
         writes: list[Mutation] = []
@@ -216,11 +251,22 @@ class Enricher:
             self._queue.settle(gained)
         if vain:
             self._queue.failed(vain)
-        self._after = batch[-1].sequence
         completed = sum(mutation.request is None for mutation in writes)
         self._done.completed += completed
         self._done.improved += len(writes) - completed
         return bool(writes)
+
+    def _give_up(self, queued: Queued, error: Exception) -> None:
+        """Until the next pass: another version, or other settings, may complete it."""
+        request = queued.request
+        self._lacks.update(request.lacks)
+        _log.warning(
+            "not_completed",
+            kind=kind_of(request.item.event),
+            event_id=request.item.event.id,
+            error=type(error).__name__,
+        )
+        self._queue.failed([queued])
 
     def write(self, requests: Sequence[Request]) -> None:
         """Writes events with what is known of them now; what they lack still is queued. Raises
@@ -279,11 +325,18 @@ class Enricher:
         return known
 
 
+def id_of(request: Request) -> RecordId:
+    """The event that wants to be completed."""
+    return RecordId(kind_of(request.item.event), request.item.event.id)
+
+
 def _gained(request: Request, mutation: Mutation) -> bool:
+    """Whether it lacks less than before. What lacks something else on top has gained nothing by
+    that: the answer was there when the event went on, and stands in the stores."""
     left = mutation.request
     return (
         left is None
-        or left.lacks != request.lacks
+        or not set(request.lacks) <= set(left.lacks)
         or (left.side is not None and request.side is None)
     )
 
