@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import structlog
 
-from flows.enrich import Enricher, prompt_side
+from flows.enriching import Enricher
 from flows.prove.log import LogView
 from flows.settings import Settings
+from flows.sides import prompt_side
 from flows.stores import Stores
 from schemas.chunk import Chunk, Stage
 from schemas.items import Embedded, PromptSide, Request

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from flows.enrich import Progress, enrich
+from flows.enrich import enrich
+from flows.enriching import Progress
 from flows.pipeline import build_pipeline
 from flows.services import Services
 from flows.settings import Settings

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.enrich import Enricher
+from flows.enriching import Enricher
 from flows.keys import load_keys
 from flows.settings import load_settings
 from flows.stores import Stores, open_stores
