@@ -23,7 +23,7 @@ class BreakerSettings(msgspec.Struct, frozen=True):
     longer than ``timeout`` seconds; lets one call through again after ``recovery`` seconds."""
 
     share: float = 0.5
-    calls: int = 10
+    calls: int = 8
     least: int = 4
     timeout: float = 5.0
     recovery: float = 30.0

@@ -256,8 +256,22 @@ def test_a_pause_of_the_process_does_not_open_the_breaker() -> None:
         assert breaker.closed
 
 
-def test_calls_that_time_out_open_the_breaker_after_one_round() -> None:
+def test_calls_that_fail_open_the_breaker_after_two_rounds() -> None:
+    """Of two threads, however well it went until then: each round more holds up all stores."""
     breaker = Breaker(BreakerSettings(), lambda: 0.0)
+    for _ in range(100):
+        breaker.report(ok=True, seconds=0.1)
+    for _ in range(4):
+        assert breaker.closed
+        breaker.report(ok=False, seconds=0.1)
+    assert not breaker.closed
+
+
+@pytest.mark.parametrize("before", [0, 100])
+def test_calls_that_time_out_open_the_breaker_after_one_round(before: int) -> None:
+    breaker = Breaker(BreakerSettings(), lambda: 0.0)
+    for _ in range(before):
+        breaker.report(ok=True, seconds=0.1)
     breaker.report(ok=False, seconds=5.1)
     breaker.report(ok=False, seconds=4.99)
     assert not breaker.closed
