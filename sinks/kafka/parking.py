@@ -107,17 +107,18 @@ class KafkaParking:
 
     def failed(self, tried: Sequence[tuple[Parked, str]], /) -> None:
         """See :meth:`schemas.queues.ParkingQueue.failed`."""
-        moved: list[tuple[Item, Parked]] = []
+        counted: list[tuple[Item, Parked]] = []
         for parked, code in tried:
             held = self._taken[parked.store].get(parked.sequence)
-            if held is None:
-                continue
-            item, _ = held
-            counted = msgspec.structs.replace(parked, attempts=parked.attempts + 1, code=code)
-            self._taken[parked.store][parked.sequence] = item, counted
-            if counted.attempts % REQUEUE == 0:
-                moved.append((item, counted))
+            if held is not None:
+                attempts = parked.attempts + 1
+                again = msgspec.structs.replace(parked, attempts=attempts, code=code)
+                counted.append((held[0], again))
+        moved = [(i, p) for i, p in counted if p.attempts % REQUEUE == 0]
         self._producer.send([self._again(item, parked) for item, parked in moved])
+        # Only now: when the queue cannot be written, the same is told again.
+        for item, parked in counted:
+            self._taken[parked.store][parked.sequence] = item, parked
         self.settle([parked for _, parked in moved])
 
     def caught_up(self, store: Store, /) -> bool:

@@ -79,16 +79,18 @@ class KafkaRequests:
     def failed(self, tried: Sequence[Queued], /) -> None:
         """See :meth:`schemas.queues.RequestQueue.failed`. After some attempts they go to the end
         of the queue, so that the commit passes."""
-        moved: list[tuple[Item, Queued]] = []
-        for queued in tried:
-            if queued.sequence not in self._taken:
-                continue
-            item, _ = self._taken[queued.sequence]
-            counted = msgspec.structs.replace(queued, attempts=queued.attempts + 1)
-            self._taken[queued.sequence] = item, counted
-            if counted.attempts % REQUEUE == 0:
-                moved.append((item, counted))
+        counted = {
+            queued.sequence: (
+                self._taken[queued.sequence][0],
+                msgspec.structs.replace(queued, attempts=queued.attempts + 1),
+            )
+            for queued in tried
+            if queued.sequence in self._taken
+        }
+        moved = [(i, q) for i, q in counted.values() if q.attempts % REQUEUE == 0]
         self._producer.send([_again(item, queued) for item, queued in moved])
+        # Only now: when the queue cannot be written, the same is told again.
+        self._taken |= counted
         self.settle([queued for _, queued in moved])
 
     def caught_up(self) -> bool:

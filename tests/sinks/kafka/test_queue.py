@@ -10,8 +10,11 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from schemas.ports import Unavailable
 from sinks.kafka import queue as module
+from sinks.kafka.parking import KafkaParking
+from sinks.kafka.producer import Message
 from sinks.kafka.queue import KafkaQueue
 from sinks.kafka.settings import KafkaSettings
+from tests.conformance.records import record
 
 NAME = "llm.enrichment.v1"
 
@@ -20,11 +23,17 @@ class Told:
     """A message, or an error, of one partition."""
 
     def __init__(
-        self, partition: int, offset: int, code: int | None = None, value: bytes = b"v"
+        self,
+        partition: int,
+        offset: int,
+        code: int | None = None,
+        value: bytes = b"v",
+        key: bytes = b"k",
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         self._place = partition, offset
         self._error = None if code is None else KafkaError(code)
-        self._value = value
+        self._held = key, headers, value
 
     def error(self) -> KafkaError | None:
         return self._error
@@ -36,13 +45,13 @@ class Told:
         return self._place[1]
 
     def key(self) -> bytes:
-        return b"k"
+        return self._held[0]
 
-    def headers(self) -> list[tuple[str, bytes]]:
-        return []
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        return self._held[1]
 
     def value(self) -> bytes:
-        return self._value
+        return self._held[2]
 
 
 class Client:
@@ -90,7 +99,7 @@ class Client:
             found.append(told)
         return found
 
-    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:  # noqa: ARG002
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
         self.committed.update({p.partition: p.offset for p in offsets})
 
     def close(self) -> None:
@@ -116,14 +125,10 @@ def test_an_error_among_messages_takes_none_of_them_along(
     script = [Told(0, n) for n in range(3)]
     script.insert(place, Told(0, -1, KafkaError.UNKNOWN_TOPIC_OR_PART))
     queue, client = joined(monkeypatch, *script, Told(0, 3))
-    said, taken = 0, []
-    for _ in range(3):
-        try:
-            taken += queue.take(10, len(taken))
-        except Unavailable as error:
-            assert error.code == "unknown_topic"
-            said += 1
-    assert said == 1
+    with pytest.raises(Unavailable, match="unknown_topic"):
+        queue.take(10)
+    taken = list(queue.take(10))
+    taken += queue.take(10, len(taken))
     assert [item.offset for item in taken] == [0, 1, 2, 3]
     queue.settle([taken[-1].sequence])
     assert client.committed == {0: 0}
@@ -162,3 +167,40 @@ def test_what_is_held_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(client.script) > 0
     queue.settle(range(1, after + 1))
     assert queue.take(1, after)
+
+
+class Sender:
+    """A producer that keeps what it is given; ``faults`` are raised first."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+        self.faults: list[BaseException] = []
+
+    def send(self, messages: Sequence[Message]) -> None:
+        if self.faults:
+            raise self.faults.pop(0)
+        self.sent += messages
+
+
+def test_an_attempt_counts_once_however_often_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, sender = Client(()), Sender()
+    monkeypatch.setattr(module, "open_consumer", lambda _: client)
+    parking = KafkaParking(KafkaSettings(), sender, None, None)  # type: ignore[arg-type]
+    parking.park("graph", [(record("graph", 0), "busy")])
+    (message,) = sender.sent
+    assert parking.take("graph", 10) == []
+    client.give(0)
+    client.script.append(Told(0, 0, value=message.value, key=message.key, headers=message.headers))
+    for attempts in range(2):
+        (parked,) = parking.take("graph", 10)
+        assert parked.attempts == attempts
+        parking.failed([(parked, "busy")])
+    sender.faults = [Unavailable("kafka", "timed_out")] * 2
+    (parked,) = parking.take("graph", 10)
+    for _ in sender.faults.copy():
+        with pytest.raises(Unavailable):
+            parking.failed([(parked, "busy")])
+    assert parking.take("graph", 10) == [parked]
+    parking.failed([(parked, "busy")])
+    assert dict(sender.sent[-1].headers)["x-retry-count"] == b"3"
+    assert parking.take("graph", 10) == []
