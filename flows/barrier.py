@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Generic, Protocol, TypeVar
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -59,7 +59,7 @@ class BarrierPart(StatefulSinkPartition[Item, None], Generic[Item]):
         pending, self._pending = self._pending, []
         for future in pending:
             while not future.done() and not self._control.failed:
-                _wait_for(future, 0.1)
+                wait((future,), 0.1)
                 _beat(self._control)
         # A failure is in the control by now: the source asks it before it commits anything.
 
@@ -71,12 +71,6 @@ def _beat(control: Control) -> None:
     """Waiting for what is known not to work is alive; waiting for nothing known is not."""
     if control.blocking:
         control.beat()
-
-
-def _wait_for(future: Future[None], seconds: float) -> None:
-    done = threading.Event()
-    future.add_done_callback(lambda _: done.set())
-    done.wait(seconds)
 
 
 class BarrierSink(FixedPartitionedSink[Item, None], Generic[Item]):

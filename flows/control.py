@@ -8,6 +8,7 @@ import time
 from bytewax.inputs import AbortExecution
 
 from flows.breaker import Circuit
+from schemas.ports import Unavailable
 
 
 class Control:
@@ -102,6 +103,27 @@ class Control:
     def circuits(self) -> dict[str, Circuit]:
         """The state of each store's breaker, as far as it was asked."""
         return dict(self._circuits)
+
+
+class Waiting:
+    """What one part of the worker waits for, noted in its control: one thing at a time."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._what: str | None = None
+
+    def on(self, error: Unavailable) -> None:
+        """It waits for this now, and for nothing else."""
+        if self._what != error.what:
+            self.over()
+        self._what = error.what
+        self._control.trouble(error.what, error.code)
+
+    def over(self) -> None:
+        """It waits no more."""
+        if self._what is not None:
+            self._control.trouble(self._what, None)
+            self._what = None
 
 
 def _note(notes: dict[str, str], what: str, code: str | None) -> None:

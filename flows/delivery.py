@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from flows.breaker import Breaker, BreakerSettings
-from flows.control import Control
+from flows.control import Control, Waiting
 from schemas.chunk import Chunk
 from schemas.failures import Rejected
 from schemas.log import Origin
@@ -286,19 +286,17 @@ def persist(action: Callable[[], None], control: Control) -> bool:
     This is one of the two places where a worker stops reading: its outputs fill up.
     """
     told = 0.0
-    trouble = ""
+    waiting = Waiting(control)
     while not control.failed:
         try:
             action()
         except Unavailable as error:
-            trouble = error.what
-            control.trouble(trouble, error.code)
+            waiting.on(error)
             if time.monotonic() - told > 5.0:
                 told = time.monotonic()
                 _log.error("stopped_reading", what=error.what, code=error.code)
             control.wait(0.5)
         else:
-            if trouble:
-                control.trouble(trouble, None)
+            waiting.over()
             return True
     return False

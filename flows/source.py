@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from flows.control import Control
+from flows.control import Control, Waiting
 from flows.pacing import Pace
 from schemas.chunk import Chunk
 from schemas.events import TOPICS, PromptEvent
@@ -131,6 +131,7 @@ class SourcePart(StatefulSourcePartition[Keyed, None], Generic[Place]):
         self._reading = reading
         self._control = control
         self._seal = seal
+        self._waiting = Waiting(control)
         self._pace = Pace()
         self._last: tuple[int, int] = (0, 0)
         self._lead = 0.0
@@ -269,10 +270,10 @@ class SourcePart(StatefulSourcePartition[Keyed, None], Generic[Place]):
         try:
             self._start()
         except Unavailable as error:
-            self._control.trouble(error.what, error.code)
+            self._waiting.on(error)
             self._awake = datetime.now(UTC) + timedelta(seconds=1)
             return False
-        self._control.trouble("database", None)
+        self._waiting.over()
         self._control.dirty = False
         return True
 

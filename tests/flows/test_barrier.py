@@ -12,7 +12,7 @@ import pytest
 from flows.barrier import BarrierPart
 from flows.breaker import Breaker, BreakerSettings
 from flows.control import Control
-from flows.delivery import DeliverySettings, LetterWriter, StoreWriter
+from flows.delivery import DeliverySettings, LetterWriter, StoreWriter, persist
 from schemas.failures import Rejected
 from schemas.log import Origin
 from schemas.ports import WRITTEN, Damaged, Result, Unavailable
@@ -414,6 +414,40 @@ def test_a_full_barrier_holds_the_worker_back() -> None:
     part.snapshot()
     assert sorted(gate.done) == [1, 2, 3]
     part.close()
+
+
+def test_a_long_wait_costs_no_memory() -> None:
+    """A store and its queue may be away for hours."""
+    gate = Gate()
+    kept: list[int] = []
+
+    class Waited(Control):
+        def beat(self) -> None:
+            kept.append(len(pending._done_callbacks))  # type: ignore[attr-defined]
+            if len(kept) == 3:
+                gate.open.set()
+
+    control = Waited()
+    control.trouble("graph", "unreachable")
+    part: BarrierPart[int] = BarrierPart(gate, control, threads=1, depth=2)
+    part.write_batch([1])
+    (pending,) = part._pending
+    part.snapshot()
+    part.close()
+    assert gate.done == [1]
+    assert kept[2] == kept[0]
+
+
+def test_a_trouble_that_becomes_another_leaves_nothing_behind() -> None:
+    faults = [Unavailable("kafka", "timed_out"), Unavailable("the topic", "unknown_topic")]
+    control = Control()
+
+    def action() -> None:
+        if faults:
+            raise faults.pop(0)
+
+    assert persist(action, control)
+    assert control.blocking == {}
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), Damaged("corrupt")])

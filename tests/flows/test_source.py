@@ -22,14 +22,17 @@ PROMPTS, RESPONSES = "llm.prompts.v1", "llm.responses.v1"
 
 
 class Offsets:
-    """In memory; ``faults`` are raised by the next commits, one each."""
+    """In memory; ``faults`` are raised by the next commits, one each, ``load_faults`` by loads."""
 
     def __init__(self) -> None:
         self.held: dict[Partition, Position] = {}
         self.commits: list[dict[Partition, Position]] = []
         self.faults: list[BaseException] = []
+        self.load_faults: list[BaseException] = []
 
     def load(self) -> Mapping[Partition, Position]:
+        if self.load_faults:
+            raise self.load_faults.pop(0)
         return dict(self.held)
 
     def commit(self, positions: Mapping[Partition, Position]) -> Future[None]:
@@ -269,6 +272,21 @@ def test_a_lost_write_sends_the_reader_back_to_what_is_committed(world: World) -
     assert [r.origin.offset for r in again.items] == [2, 3]
     drain(part)
     assert world.offsets.offsets()[PROMPTS, 0] == 4
+
+
+def test_what_reading_again_waited_for_is_forgotten_when_it_is_there(world: World) -> None:
+    world.append(PROMPTS, 0, 1)
+    part = world.part()
+    part.next_batch()
+    part.snapshot()
+    world.settle_faults = [Unavailable("redis", "lost_write")]
+    world.offsets.load_faults = [Unavailable("kafka", "timed_out"), Unavailable("topic", "gone")]
+    assert part.next_batch() == []
+    for waits in ({"kafka": "timed_out"}, {"topic": "gone"}):
+        assert part.next_batch() == []
+        assert world.control.blocking == waits
+    assert len(chunk_of(part.next_batch()).items) == 1
+    assert world.control.blocking == {}
 
 
 def test_a_stop_commits_what_was_read_and_reads_no_more(world: World) -> None:
