@@ -94,11 +94,11 @@ def moved(event: Event, at: int) -> Event:
     return event | {"timestamp": _stamp(datetime.fromtimestamp(at / 1_000, UTC))}
 
 
-def chunks(texts: Sequence[str]) -> list[Chunk[LogRecord]]:
+def chunks(texts: Sequence[str], seed: int = 0) -> list[Chunk[LogRecord]]:
     """The conversations as two chunks, as a source hands them over: prompts, then responses."""
     items: dict[str, list[LogRecord]] = {PROMPTS: [], RESPONSES: []}
     last = 0
-    for topic, event in conversations(texts):
+    for topic, event in conversations(texts, seed):
         last = milliseconds(event)
         origin = Origin(topic, 0, len(items[topic]), last)
         items[topic].append(LogRecord(origin, Original(None, (), _json(event))))

@@ -12,23 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import bare, events
+from benchmarks import bare
 from benchmarks.corpus import Corpus
-from benchmarks.worker import WITHOUT_MODELS
+from benchmarks.records import BATCH, mutations, select
 from deploy.local.server import serving
 from flows.keys import load_keys
-from flows.pipeline import build_pipeline
 from flows.settings import Settings
-from flows.stores import SELECT, open_stores
-from schemas.chunk import Chunk
-from schemas.records import STORES, Mutation, Record, Store, VectorRecord
+from flows.stores import open_stores
+from schemas.records import STORES, Record, Store
 
 EVENTS = 6_000
 CHARACTERS = 500
-BATCH = 500
 WARM = 2
 """Batches that are not counted: connections, plans, mappings, just-in-time compilers."""
-DIMENSIONS = 384
 SERVERS: dict[Store, str] = {
     "graph": "neo4j",
     "vector": "pinecone",
@@ -89,37 +85,10 @@ def _row(
 
 def _batches(texts: list[str]) -> dict[Store, list[list[Record]]]:
     """What the pipeline makes of conversations, and made-up vectors."""
-    mutations: list[Mutation] = []
-    with TemporaryDirectory(prefix="bench-") as folder:
-        settings = Settings(**{**WITHOUT_MODELS, "worker": {"data": Path(folder)}})
-        keys = load_keys(settings.data)
-        with open_stores(settings, keys) as stores:
-            pipeline = build_pipeline(settings, keys, stores)
-            for chunk in events.chunks(texts):
-                for at in range(0, len(chunk.items), BATCH):
-                    part = chunk.items[at : at + BATCH]
-                    passed: Chunk[Any] = Chunk(chunk.partition, part, chunk.log_time)
-                    for stage in pipeline.stages:
-                        passed = stage(passed).passed
-                    mutations += passed.items
-    # Prompts and their responses by turns, as a worker that is not behind gets them.
-    mutations.sort(key=lambda m: m.event.time)
+    found = mutations(texts)
     dice = np.random.default_rng(0)
-    found: dict[Store, list[list[Record]]] = {store: [] for store in STORES}
-    for at in range(0, len(mutations), BATCH):
-        part = mutations[at : at + BATCH]
-        for store in STORES:
-            records = [_vector(m, dice) if store == "vector" else SELECT[store](m) for m in part]
-            found[store].append([r for r in records if r is not None])
-    return found
-
-
-def _vector(mutation: Mutation, dice: np.random.Generator) -> VectorRecord:
-    values = dice.standard_normal(DIMENSIONS).astype("<f4")
-    document = mutation.document
-    metadata = {k: document.fields[k] for k in ("kind", "session", "user") if k in document.fields}
-    unit = (values / np.linalg.norm(values)).astype("<f4").tobytes()
-    return VectorRecord(document.stamp, unit, "bench", document.stamp.sha256, metadata)
+    parts = [found[at : at + BATCH] for at in range(0, len(found), BATCH)]
+    return {store: [select(store, part, dice) for part in parts] for store in STORES}
 
 
 @contextmanager
