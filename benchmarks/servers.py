@@ -78,8 +78,18 @@ class Servers(NamedTuple):
     folder: Path
     of: dict[str, Server]
 
-    def installation(self, name: str, sections: Sections | None = None) -> Installation:
-        """A new one, its topics and stores made."""
+    @classmethod
+    def find(cls, folder: Path) -> Servers:
+        """Those that were started in a folder, by this process or another."""
+        return cls(folder, {state.kind: state.server for state in Fleet(folder).states()})
+
+    def installation(
+        self,
+        name: str,
+        sections: Sections | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Installation:
+        """A new one with these settings and variables, its topics and stores made."""
         folder = self.folder / name
         folder.mkdir()
         more: dict[str, dict[str, object]] = {
@@ -93,7 +103,8 @@ class Servers(NamedTuple):
         for section, values in (sections or {}).items():
             more[section] = {**more.get(section, {}), **values}
         config = written.write(folder, self.of.values(), more)
-        place = Installation(name, self.bootstrap, config, _environment(folder))
+        environment = _environment(folder) | dict(variables or {})
+        place = Installation(name, self.bootstrap, config, environment)
         place.command("topics", "create", "--replication", "1")
         place.command("stores", "init")
         return place
@@ -115,8 +126,7 @@ def running(
         fleet = Fleet(folder)
         try:
             fleet.start(kinds, {"kafka": {"settings": dict(kafka or {})}})
-            states = {state.kind: state.server for state in fleet.states()}
-            yield Servers(folder, {kind: states[kind] for kind in kinds})
+            yield Servers.find(folder)
         finally:
             fleet.stop()
 
