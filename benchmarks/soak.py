@@ -1,7 +1,8 @@
 """A long run of one worker without models: memory, descriptors and threads over time.
 
-``python -m benchmarks.soak [--events N] [--config FILE]``: not one of the benchmarks of ``make
-bench``, for it takes long. With a settings file the log and the stores are those that it names.
+``python -m benchmarks.soak [--events N] [--embedded]``: no part of ``make bench``,
+for it takes long. The log and the stores are real servers, started for it; with ``--embedded`` they
+are files.
 """
 
 from __future__ import annotations
@@ -10,19 +11,22 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import msgspec
 import psutil
 import typer
 
-from benchmarks import corpus, events, machine
+from benchmarks import backlog, corpus, events, machine
+from benchmarks.servers import MEMORY_GRAPH, running
 from flows.filelog import LogWriter
 from flows.health import read_health
+from sinks.kafka.settings import KafkaSettings
 
 BATCH = 2_000
 AHEAD = 20_000
@@ -45,40 +49,77 @@ class Sample(msgspec.Struct, frozen=True):
     threads: int
 
 
+Feed = Callable[[int], int]
+"""Appends the conversations of this number to the log; answers how many events they are."""
+
+
 def main(
     count: Annotated[int, typer.Option("--events", help="How many events.")] = 1_000_000,
-    config: Annotated[Path | None, typer.Option(help="A settings file.")] = None,
+    embedded: Annotated[bool, typer.Option("--embedded", help="Files, no servers.")] = False,
     data: Annotated[Path | None, typer.Option(help="Folder of public texts.")] = None,
     every: Annotated[float, typer.Option(help="Seconds between two samples.")] = 5.0,
 ) -> None:
     """Feed a worker and keep its curve in benchmarks/results/soak.json."""
     texts = corpus.load(data).pieces(CHARACTERS, BATCH)
-    with tempfile.TemporaryDirectory(prefix="soak-") as name:
-        folder = Path(name)
-        command = [sys.executable, "-m", "flows.cli.app", "run", "--follow", "--data", name]
-        if config is not None:
-            command += ["--config", str(config)]
-        environment = os.environ | WITHOUT_MODELS
-        with (folder / "worker.log").open("wb") as log:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="soak-")))
+        log = stack.enter_context((folder / "worker.log").open("wb"))
+        begin = ("run", "--follow", "--data", str(folder))
+        if embedded:
+            feed = _into_files(folder / "log", texts)
+            command = [*MEMORY_GRAPH, *begin]
+            environment = os.environ | WITHOUT_MODELS
             worker = subprocess.Popen(command, cwd=machine.ROOT, env=environment, stderr=log)
+        else:
+            place = stack.enter_context(running()).installation("soak", variables=WITHOUT_MODELS)
+            with place.signed_in() as settings:
+                feed = _into_kafka(settings.kafka, texts)
+            worker = place.start(*begin, stderr=log)
         try:
-            samples = list(_curve(worker, folder, texts, count, every))
+            samples = list(_curve(worker, folder, feed, count, every))
         finally:
             worker.terminate()
             worker.wait(60)
-    result = _result(samples)
+    stores = (
+        "files" if embedded else "Kafka, Neo4j, Pinecone (fake), InfluxDB, Elasticsearch, Redis"
+    )
+    result = {"stores": stores, **_result(samples)}
     whole = {"name": "soak", **machine.facts(), "result": result}
     path = Path(__file__).with_name("results") / "soak.json"
     path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     print(table(result))
 
 
+def _texts(texts: list[str], number: int) -> list[str]:
+    return [f"{number} {text}" for text in texts]
+
+
+def _into_files(folder: Path, texts: list[str]) -> Feed:
+    writer = LogWriter(folder)
+
+    def feed(number: int) -> int:
+        waiting = events.conversations(_texts(texts, number), number)
+        records = [events.record(t, e, events.milliseconds(e)) for t, e in waiting]
+        writer.append(records)
+        return len(records)
+
+    return feed
+
+
+def _into_kafka(settings: KafkaSettings, texts: list[str]) -> Feed:
+    def feed(number: int) -> int:
+        count = len(texts) // 2 * 2
+        backlog.produce(settings, events.conversations(_texts(texts, number), number), count)
+        return count
+
+    return feed
+
+
 def _curve(
-    worker: subprocess.Popen[bytes], folder: Path, texts: list[str], count: int, every: float
+    worker: subprocess.Popen[bytes], folder: Path, feed: Feed, count: int, every: float
 ) -> Iterator[Sample]:
     process = psutil.Process(worker.pid)
-    writer = LogWriter(folder / "log")
-    started, sampled, appended, taken = time.perf_counter(), 0.0, 0, 0
+    started, sampled, appended, taken, number = time.perf_counter(), 0.0, 0, 0, 0
     while taken < count:
         if worker.poll() is not None:
             told = (folder / "worker.log").read_text()[-2_000:]
@@ -88,20 +129,15 @@ def _curve(
         now = time.perf_counter() - started
         if now - sampled >= every:
             sampled = now
-            yield Sample(
+            sample = Sample(
                 round(now, 1), taken, round(process.memory_info().rss / 2**20, 1),
                 process.num_fds(), process.num_threads(),
             )  # fmt: skip
+            print(*msgspec.structs.astuple(sample), file=sys.stderr, flush=True)
+            yield sample
         if appended < count and appended - taken < AHEAD:
-            number = appended // BATCH
-            part = [f"{number} {text}" for text in texts]
-            writer.append(
-                [
-                    events.record(topic, event, events.milliseconds(event))
-                    for topic, event in events.conversations(part, number)
-                ]
-            )
-            appended += len(part)
+            appended += feed(number)
+            number += 1
         else:
             time.sleep(0.2)
 
