@@ -4,72 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 from elasticsearch import Elasticsearch
 
-from schemas.ports import Sink
 from schemas.records import Store
 from sinks.elasticsearch.layout import Names
 from sinks.elasticsearch.settings import ElasticsearchSettings
 from sinks.elasticsearch.store import ElasticsearchStore
-from tests.conformance.harness import Outage
+from tests.conformance.proxied import ProxiedHarness
 from tests.servers.plugin import port_of
-from tests.servers.proxy import Proxy
-
-IMPATIENT = 1.0
-"""Seconds for a call while the server hangs."""
-PATIENT = 30.0
 
 
-class ElasticsearchHarness:
+class ElasticsearchHarness(ProxiedHarness):
     """Implements :class:`tests.conformance.harness.Harness`."""
 
     store: Store = "search"
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         url: str = request.getfixturevalue("elasticsearch").url
+        super().__init__(port_of(url))
         prefix = f"test-{uuid.uuid4().hex}-"
         self.names = Names(prefix)
         self.server = Elasticsearch(url)
-        self._target = port_of(url)
-        self._proxy = Proxy(self._target).__enter__()
-        self.settings = ElasticsearchSettings(prefix=prefix, replicas=0, timeout_seconds=PATIENT)
-        request.addfinalizer(self._remove)
-        self._opened: ElasticsearchStore | None = None
-        self._closed = False
+        self.settings = ElasticsearchSettings(prefix=prefix, replicas=0)
         self._made = False
-        self.outages: Mapping[str, Outage] = {
-            "refused": lambda: self._while(self._proxy.refuse),
-            "hanging": lambda: self._while(self._proxy.hang, IMPATIENT),
-            "slow": lambda: self._while(lambda: self._proxy.delay(IMPATIENT), IMPATIENT),
-            "cut in mid-batch": lambda: self._while(lambda: self._proxy.cut(after=600)),
-            "cut before the answer": lambda: self._while(
-                lambda: self._proxy.cut(after=100, direction="down")
-            ),
-            "tombstones gone": self._without_tombstones,
-        }
+        request.addfinalizer(self._remove)
+        self.outages["tombstones gone"] = self._without_tombstones
 
-    def open(self, seconds: float = PATIENT) -> Sink[Any]:
-        self._close_store()
-        if self._closed:
-            self._proxy = Proxy(self._target).__enter__()
-            self._closed = False
-        self._opened = ElasticsearchStore(
-            self.settings.model_copy(
-                update={"timeout_seconds": seconds, "urls": (f"http://{self._proxy.address}",)}
-            )
-        )
+    def make(self, address: str, seconds: float) -> ElasticsearchStore:
+        more = {"timeout_seconds": seconds, "urls": (f"http://{address}",)}
+        store = ElasticsearchStore(self.settings.model_copy(update=more))
         if not self._made:
-            self._opened.init()
+            store.init()
             self._made = True
-        return self._opened.sink
-
-    def current(self) -> Sink[Any]:
-        assert self._opened is not None
-        return self._opened.sink
+        return store
 
     def dump(self) -> object:
         """All documents, and those that a search finds."""
@@ -83,12 +54,6 @@ class ElasticsearchHarness:
         )
         return found, sorted(hit["_id"] for hit in words["hits"]["hits"])
 
-    def close(self) -> None:
-        self._close_store()
-        if not self._closed:
-            self._closed = True
-            self._proxy.__exit__(None, None, None)
-
     def _remove(self) -> None:
         self.close()
         if self._made:
@@ -97,19 +62,6 @@ class ElasticsearchHarness:
             self.server.indices.delete(index=names)
             self.server.indices.delete_index_template(name=self.names.template)
         self.server.close()
-
-    def _close_store(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
-
-    @contextlib.contextmanager
-    def _while(self, fail: Callable[[], None], seconds: float = PATIENT) -> Iterator[None]:
-        self.open(seconds)
-        fail()
-        try:
-            yield
-        finally:
-            self._proxy.heal()
 
     @contextlib.contextmanager
     def _without_tombstones(self) -> Iterator[None]:
