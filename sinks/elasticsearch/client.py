@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, cast
@@ -11,6 +10,7 @@ import elastic_transport
 from elasticsearch import ApiError, Elasticsearch, ElasticsearchWarning, UnsupportedProductError
 
 from schemas.ports import Unavailable
+from sinks.common.deadline import Deadline
 from sinks.common.holdoff import Holdoff
 from sinks.common.quiet import quiet
 from sinks.elasticsearch.settings import ElasticsearchSettings
@@ -48,20 +48,6 @@ def code_of_status(status: int) -> str:
     return _STATUSES.get(status, "refused" if status < 500 else "server_error")
 
 
-class Deadline:
-    """What is left of the time for one operation of several calls."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        """Seconds, more than none. Raises Unavailable."""
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise Unavailable(WHAT, "timeout")
-        return left
-
-
 class Client:
     """One cluster. Connects when first used; the library repeats nothing. Safe from any thread.
 
@@ -88,7 +74,7 @@ class Client:
 
     def deadline(self) -> Deadline:
         """The time for one operation, from now."""
-        return Deadline(self._seconds)
+        return Deadline(WHAT, self._seconds)
 
     def bulk(
         self, lines: Sequence[bytes], deadline: Deadline, *, refresh: bool = False

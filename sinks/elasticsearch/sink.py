@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from schemas.ports import ERASED, WRITTEN, Result, Stored, Unavailable
 from schemas.records import DocumentRecord, RecordId, Store
+from sinks.common.deadline import Deadline
 from sinks.common.stamps import Refusal, is_identity
-from sinks.elasticsearch.client import TOO_LARGE, Client, Deadline, code_of_status
+from sinks.elasticsearch.client import TOO_LARGE, Client, code_of_status
 from sinks.elasticsearch.documents import (
     Entry,
     deletion,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, cast
@@ -13,6 +12,7 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.rest import ApiException
 
 from schemas.ports import Unavailable
+from sinks.common.deadline import Deadline
 from sinks.common.holdoff import Holdoff
 from sinks.common.quiet import quiet
 from sinks.influxdb.settings import InfluxSettings
@@ -49,20 +49,6 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 quiet("urllib3", "influxdb_client", "Rx")
 
 
-class Deadline:
-    """What is left of the time for one operation of several calls."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        """Seconds, more than none. Raises Unavailable."""
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise Unavailable(WHAT, "timeout")
-        return left
-
-
 class Client:
     """One server. Connects when first used; nothing is repeated. Safe from any thread.
 
@@ -82,7 +68,7 @@ class Client:
 
     def deadline(self, patience: float = 1.0) -> Deadline:
         """The time for one operation, from now; so many times as long for one that reads all."""
-        return Deadline(patience * self._seconds)
+        return Deadline(WHAT, patience * self._seconds)
 
     def write(self, bucket: str, lines: str, deadline: Deadline) -> None:
         """Writes lines; durable when it returns. :data:`REFUSED`: a line is at fault, and others

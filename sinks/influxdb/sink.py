@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from schemas.ports import ERASED, WRITTEN, Result, Stored, Unavailable
 from schemas.records import PointRecord, RecordId, Store
+from sinks.common.deadline import Deadline
 from sinks.common.stamps import Refusal, is_identity
-from sinks.influxdb.client import REFUSED, TOO_LARGE, Client, Deadline
+from sinks.influxdb.client import REFUSED, TOO_LARGE, Client
 from sinks.influxdb.lines import RECORD, SUPERSEDED, Point, bucket, lines, name_of, point
 from sinks.influxdb.lines import stored as read
 from sinks.influxdb.places import record_row

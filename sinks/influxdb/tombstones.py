@@ -12,7 +12,8 @@ import msgspec
 
 from schemas.ports import Unavailable
 from schemas.records import RecordId
-from sinks.influxdb.client import WHAT, Client, Deadline
+from sinks.common.deadline import Deadline
+from sinks.influxdb.client import WHAT, Client
 from sinks.influxdb.lines import name_of, quoted
 
 _NS = 1_000_000_000

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from schemas.ports import Unavailable
 from schemas.records import RecordId
+from sinks.common.deadline import Deadline
 from sinks.common.stamps import record_id
-from sinks.influxdb.client import Client, Deadline
+from sinks.influxdb.client import WHAT, Client
 from sinks.influxdb.lines import EVENT, MOVED, RECORD, SUPERSEDED, TAGS, Point, bucket, superseded
 from sinks.influxdb.places import Place, event_row, intervals, point_place, record_place, record_row
 
@@ -60,7 +61,7 @@ class Versions:
             return
         marks = [superseded(place.measurement, place.tags, place.time) for place in old]
         self._client.write(self._bucket, "\n".join(marks), deadline)
-        budget = Deadline(min(REMOVING, deadline.left()))
+        budget = Deadline(WHAT, min(REMOVING, deadline.left()))
         with contextlib.suppress(Unavailable):
             for place in old:
                 self.remove(place, budget)
