@@ -27,7 +27,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 import orjson
 
-from deploy.local.pinecone_index import DEFAULT, BadRequest, Index, Record
+from deploy.local.pinecone_index import DEFAULT, MOST_METADATA, BadRequest, Index, Record
 
 HOST = "127.0.0.1"
 MOST_BODY = 2 << 20
@@ -334,11 +334,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--data", type=Path, default=Path("vectors.jsonl"), help="where it keeps all"
     )
     parser.add_argument("--lag", type=float, default=0.0, help="seconds until a write is seen")
+    parser.add_argument(
+        "--metadata", type=int, default=MOST_METADATA, help="most bytes of a record's metadata"
+    )
     given = parser.parse_args(argv)
     key = os.environ.get("PINECONE_API_KEY", "")
     if not key:
         parser.error("PINECONE_API_KEY is not set")
-    server = Fake(Index(given.dimension, given.data, given.lag), key, given.port, given.host)
+    index = Index(given.dimension, given.data, given.lag, most_metadata=given.metadata)
+    server = Fake(index, key, given.port, given.host)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     sys.stdout.write(json.dumps({"host": server.address}) + "\n")

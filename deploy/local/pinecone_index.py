@@ -44,7 +44,8 @@ class Record(msgspec.Struct, frozen=True):
 
 class Index:
     """Safe from any thread. A write is seen by reads ``lag`` seconds later, in order; when it
-    returns, it is in the file. ``sequence`` is the last write's log sequence number."""
+    returns, it is in the file. ``sequence`` is the last write's log sequence number.
+    ``most_metadata``: bytes of a record's metadata, as JSON."""
 
     def __init__(
         self,
@@ -52,8 +53,10 @@ class Index:
         path: Path | None = None,
         lag: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
+        most_metadata: int = MOST_METADATA,
     ) -> None:
         self.dimension = dimension
+        self.most_metadata = most_metadata
         self.lag = lag
         self.sequence = self.seen = 0
         self._clock = clock
@@ -102,7 +105,7 @@ class Index:
             if held is None:
                 return
             values = request.get("values") or held.values.tolist()
-            metadata = held.metadata | _metadata(request.get("setMetadata") or {})
+            metadata = held.metadata | self._metadata(request.get("setMetadata") or {})
             row = self._checked({"id": id_, "values": values, "metadata": metadata})
             self._write({"namespace": _namespace(namespace), "upsert": [row]})
 
@@ -179,7 +182,14 @@ class Index:
             raise BadRequest("Expected an object in vectors")
         (id_,) = _ids([vector.get("id")])
         values = self._vector(vector.get("values"))
-        return {"id": id_, "values": values, "metadata": _metadata(vector.get("metadata"))}
+        return {"id": id_, "values": values, "metadata": self._metadata(vector.get("metadata"))}
+
+    def _metadata(self, metadata: Any) -> Metadata:
+        if len(orjson.dumps(metadata)) > self.most_metadata:
+            raise BadRequest(
+                f"Metadata size exceeds the limit of {self.most_metadata} bytes per vector"
+            )
+        return _metadata(metadata)
 
     def _vector(self, values: Any) -> Floats:
         if not isinstance(values, list) or len(values) != self.dimension:
@@ -326,8 +336,6 @@ def _metadata(metadata: Any) -> Metadata:
         return {}
     if not isinstance(metadata, dict):
         raise BadRequest("Metadata is an object")
-    if len(orjson.dumps(metadata)) > MOST_METADATA:
-        raise BadRequest(f"Metadata size exceeds the limit of {MOST_METADATA} bytes per vector")
     for field, value in metadata.items():
         strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
         if not (value is None or strings or isinstance(value, str | bool | int | float)):

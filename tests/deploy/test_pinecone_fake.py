@@ -206,6 +206,15 @@ def test_reads_see_a_write_when_the_lag_is_over() -> None:
         assert headers["x-pinecone-lsn-reconciled"] == "1"
 
 
+def test_the_limit_of_metadata_can_be_lower() -> None:
+    index = Index(3, most_metadata=30)
+    index.upsert("", [one("a", text="x" * 10)])
+    with pytest.raises(BadRequest):
+        index.upsert("", [one("b", text="x" * 30)])
+    with pytest.raises(BadRequest):
+        index.update("", {"id": "a", "setMetadata": {"more": "x" * 30}})
+
+
 def test_a_killed_process_has_kept_what_it_confirmed(tmp_path: Path) -> None:
     env = {**os.environ, "PINECONE_API_KEY": KEY, "PYTHONPATH": str(ROOT)}
     argv = [sys.executable, "-m", "deploy.local.pinecone", "--dimension", "3"]
