@@ -203,7 +203,9 @@ class KafkaLog:
 
     def _place(self) -> None:
         """Lets partitions begin that could not, or that begin again."""
-        misplaced = [b for b in self._member.buffers.values() if b.misplaced]
+        buffers = self._member.buffers.values()
+        # Of what is lost, records that are at hand are taken first.
+        misplaced = [b for b in buffers if b.misplaced == "again" or (b.misplaced and not len(b))]
         if not misplaced or time.monotonic() < self._again:
             return
         try:
@@ -219,6 +221,7 @@ class KafkaLog:
         committed = self._offsets.load()
         bounds = self._offsets.bounds(b.partition for b in misplaced if b.misplaced == "lost")
         targets: dict[Partition, int] = {}
+        anew: list[Partition] = []
         for buffer in misplaced:
             partition, at = buffer.partition, buffer.fetched
             if at is None and partition in committed:
@@ -230,6 +233,9 @@ class KafkaLog:
             buffer.stopped = target is None
             if target is not None:
                 targets[partition] = target
+                if at is not None and target < at:
+                    anew.append(partition)
         self._member.place(targets)
         for buffer in misplaced:
             buffer.misplaced = None
+        self._member.forget(anew)

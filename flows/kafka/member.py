@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -107,8 +107,12 @@ class Member:
 
     def begin_again(self) -> None:
         """Forgets what was read, but not what is assigned: all of it is to be placed."""
-        for partition in list(self.buffers):
-            self._adopt(partition).misplaced = "again"
+        for buffer in self.forget(list(self.buffers)):
+            buffer.misplaced = "again"
+
+    def forget(self, partitions: Iterable[Partition]) -> list[Buffer]:
+        """Forgets what was read of these, so that their offsets may come once more."""
+        return [self._adopt(partition) for partition in partitions]
 
     def place(self, targets: Mapping[Partition, int]) -> None:
         """Goes on reading at these offsets. Raises KafkaException."""

@@ -22,6 +22,8 @@ from tests.flows.kafka.world import (
     delete_before,
     drain,
     full,
+    make_topics,
+    remove_topics,
     until,
 )
 
@@ -287,6 +289,32 @@ def test_a_log_that_ends_before_the_commit_is_a_gap(world: World) -> None:
     # What is new among the offsets that are used again is not known: nothing of it is left out.
     again = drain(world.part(accept_gap=True))
     assert [r.origin.offset for c in again for r in c.items] == [0, 1]
+    assert world.lag() == 0
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_a_topic_that_is_made_anew_under_a_reader_is_read_from_its_beginning(
+    world: World, protocol: str
+) -> None:
+    settings = world.settings.model_copy(update={"protocol": protocol})
+    world.produce(PROMPTS, 0, *range(1, 51))
+    control = Control(quiet=True)
+    part = world.part(control, settings=settings, follow=True, accept_gap=True)
+    taken: list[int] = []
+
+    def step() -> bool:
+        taken.extend(r.origin.offset for _, c in part.next_batch() for r in c.items)
+        part.snapshot()
+        return True
+
+    until(lambda: step() and world.lag() == 0)
+    assert len(taken) == 50
+    remove_topics(world.settings, PROMPTS)
+    make_topics(world.settings)
+    world.produce(PROMPTS, 0, *range(101, 111))
+    until(lambda: step() and taken[50:] == list(range(10)))
+    control.stop()
+    drain(part)
     assert world.lag() == 0
 
 

@@ -31,11 +31,11 @@ def make_topics(settings: KafkaSettings) -> None:
     create_topics(settings, 1, specs)
 
 
-def remove_topics(settings: KafkaSettings) -> None:
+def remove_topics(settings: KafkaSettings, topic: str = "") -> None:
     """A broker with thousands of topics is slow for everybody."""
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
     listed = admin.list_topics(timeout=60).topics
-    mine = [name for name in listed if name.startswith(settings.topic_prefix)]
+    mine = [name for name in listed if name.startswith(settings.topic_prefix + topic)]
     for future in admin.delete_topics(mine, operation_timeout=60).values():
         future.result(60)
 
