@@ -79,15 +79,21 @@ class TopicReader:
         self._consumer: Consumer | None = None
         self._single: Consumer | None = None
         self._next: dict[Partition, int] = {}
+        self._astray = False  # The client may have passed on more than was used.
 
     def read(self) -> Iterator[tuple[Partition, Message]]:
         """What has come since the last call, up to where the topics end now; of one partition in
-        order. Raises UserError where a topic is missing, and Unavailable."""
+        order. What the caller did not ask for, or raised at, comes again. Raises UserError where a
+        topic is missing, and Unavailable."""
         ends = self._ends()
         consumer = self._assigned(ends)
+        self._astray = True
         late = time.monotonic() + self._seconds
         while any(self._next[partition] < end for partition, end in ends.items()):
-            messages = consumer.consume(_BATCH, 0.1)
+            try:
+                messages = consumer.consume(_BATCH, 0.1)
+            except KafkaException as error:
+                raise unavailable(error) from None
             if messages:
                 late = time.monotonic() + self._seconds
             elif time.monotonic() > late:
@@ -96,13 +102,14 @@ class TopicReader:
                 partition = self._partition(message)
                 error = message.error()
                 if error is None:
-                    self._next[partition] = _offset(message) + 1
                     yield partition, message
+                    self._next[partition] = _offset(message) + 1
                 elif error.code() == KafkaError._PARTITION_EOF:
                     # Behind the last message stand records of transactions, which nobody sees.
                     self._next[partition] = max(self._next[partition], _offset(message))
                 elif error.code() in _FINAL:
                     raise Unavailable(WHAT, code_of(error))
+        self._astray = False
 
     def at(self, partition: Partition, offset: int) -> Message | None:
         """The message that stands there; None where there is none any more."""
@@ -143,11 +150,11 @@ class TopicReader:
         return ends(self._admin, self._settings, self._topics, self._seconds)
 
     def _assigned(self, found: dict[Partition, int]) -> Consumer:
-        """The consumer, which reads each partition from where it stands."""
+        """The consumer, which reads each partition from where its last message was used."""
         if self._consumer is None:
             self._consumer = self._open({"queued.max.messages.kbytes": 32 << 10})
             self._next.clear()
-        if found.keys() - self._next.keys():
+        if self._astray or found.keys() - self._next.keys():
             for partition in found:
                 self._next.setdefault(partition, self._begin.get(partition, 0))
             prefix = self._settings.topic_prefix
