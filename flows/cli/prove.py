@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from flows.cli.options import Config, Data, load
+from flows.cli.options import Config, Data, existing, load
 from flows.cli.output import console, table
 from schemas.events import TOPICS
 from schemas.failures import UserError
@@ -59,7 +59,7 @@ def prove(
         raise UserError("What is to be proved? Give --all, or --topic, --from and --to.")
     if first is not None and end is not None and end <= first:
         raise UserError("--to must be more than --from: it is the offset to stop before.")
-    settings = load(config, data)
+    settings = existing(load(config, data))
     progress = _tell if sys.stderr.isatty() else None
     report = run_prove(
         settings,
@@ -68,6 +68,7 @@ def prove(
         end=end,
         deep=deep,
         progress=progress,
+        settle=settings.delivery.deadline_seconds + 1.0,
     )
     if json_file is not None:
         _write(json_file, to_json(report))
@@ -96,6 +97,9 @@ def _show(report: Report, json_file: Path | None) -> None:
     if report.deep:
         skipped = sum(report.not_compared.values())
         out.print(f"Derived again and equal: {report.compared:,}; not derivable: {skipped:,}.")
+    if report.ok and not report.offsets:
+        out.print("The log holds no offset of that range: nothing was proved.")
+        return
     if report.ok:
         out.print(f"All {report.offsets:,} offsets are accounted for.")
         return

@@ -111,18 +111,13 @@ class Judge:
         ids = list(dict.fromkeys(RecordId(one.kind, one.id) for one in decoded))
         held = self._of_each(lambda store: self._sinks[store].fetch(ids))
         found = {i: facts for i in ids if (facts := facts_of(i, held)) is not None}
-        absent: dict[Store, list[RecordId]] = {store: [] for store in STORES}
-        for identity in ids:
-            for store in self._called_for(found.get(identity)):
-                if identity not in held[store]:
-                    absent[store].append(identity)
         alone = [facts for facts in found.values() if facts.state != "complete"]
         prompts = {RecordId("prompt", facts.prompt) for facts in alone if facts.prompt is not None}
         return Case(
             held=held,
             facts=found,
             prompts=self._sinks["graph"].fetch(sorted(prompts)),
-            erased=self._of_each(lambda store: _erased(self._sinks[store], absent[store])),
+            erased=self._of_each(lambda store: _erased(self._sinks[store], ids)),
             parked=self._waiting.parked(ids),
             requested=self._waiting.requested(ids),
         )
@@ -148,17 +143,21 @@ class Judge:
 
     def _delivered_before(self, decoded: Decoded, first: Origin, case: Case) -> Verdict:
         """The stores hold the event from other coordinates."""
-        there = self._log.at(Partition(first.topic, first.partition), first.offset)
-        if there is None:
-            return Verdict("duplicate", "first_expired")
-        other = self._validate.one(there)
-        if isinstance(other, Decoded) and content_hash(other, KEY) == content_hash(decoded, KEY):
-            stored = self._stored(RecordId(decoded.kind, decoded.id), first, case)
-            if stored.state == "unaccounted":
-                return Verdict("unaccounted", f"first_{stored.code}")
-            return Verdict("duplicate")
-        letter = self._letters.find(decoded.origin)
-        return Verdict("unaccounted", "other_content") if letter is None else _dead(letter)
+        place = Partition(first.topic, first.partition)
+        there = self._log.at(place, first.offset)
+        if there is not None:
+            other = self._validate.one(there)
+            if isinstance(other, Rejected) or content_hash(other, KEY) != content_hash(
+                decoded, KEY
+            ):
+                letter = self._letters.find(decoded.origin)
+                return Verdict("unaccounted", "other_content") if letter is None else _dead(letter)
+        elif first.offset >= self._log.start(place):
+            return Verdict("unaccounted", "first_missing")
+        stored = self._stored(RecordId(decoded.kind, decoded.id), first, case)
+        if stored.state == "unaccounted":
+            return Verdict("unaccounted", f"first_{stored.code}")
+        return Verdict("duplicate", "first_expired" if there is None else "")
 
     def _stored(self, identity: RecordId, origin: Origin, case: Case) -> Verdict:
         """The event that was delivered at these coordinates, by what every store says of it."""
@@ -175,6 +174,11 @@ class Judge:
         refused: list[DeadLetter] = []
         wrong: list[str] = []
         stores = self._called_for(facts)
+        remains = [
+            store for store in STORES if identity in case.erased[store] & case.held[store].keys()
+        ]
+        if remains:
+            return Verdict("unaccounted", ",".join(f"remains_{store}" for store in remains))
         for store in stores:
             problem = case.problem(store, identity, newest)
             if problem is None or (store in COMPLETE_ONLY and identity in case.requested):
@@ -187,7 +191,8 @@ class Judge:
                 refused.append(refusal)
             else:
                 wrong.append(f"{problem}_{store}")
-        if wrong or (erased and len(erased) < len(stores) - len(waits)):
+        everywhere = facts is not None or all(identity in case.erased[store] for store in STORES)
+        if wrong or (erased and (len(erased) < len(stores) - len(waits) or not everywhere)):
             return Verdict("unaccounted", ",".join(wrong) or "partly_erased")
         if erased:
             return Verdict("erased")

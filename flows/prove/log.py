@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -15,12 +16,21 @@ from flows.prove.report import Bounds
 from schemas.log import LogRecord, Partition
 
 BATCH = 500
+BATCH_BYTES = 8 << 20
+"""Of records that are looked at together, so that large ones do not fill the memory."""
 _EVERY = 1_000
 """Lines between two entries of a segment's index."""
 
 
 class LogView(Protocol):
-    """Reads what is in the log. Each call raises Unavailable."""
+    """Reads what is in the log. Each call raises Unavailable. ``leaves_out``: offsets may be
+    missing in it for good reasons (marks of transactions, compaction)."""
+
+    leaves_out: bool
+
+    def start(self, partition: Partition, /) -> int:
+        """Where a partition begins now; 0 where there is no such partition."""
+        ...
 
     def bounds(self) -> Mapping[Partition, Bounds]:
         """Of every partition."""
@@ -28,7 +38,7 @@ class LogView(Protocol):
 
     def read(self, partition: Partition, first: int, end: int, /) -> Iterator[list[LogRecord]]:
         """The records from ``first`` up to, not including, ``end``, in order and in batches.
-        Offsets may be missing."""
+        Offsets may be missing, also because they expire meanwhile."""
         ...
 
     def at(self, partition: Partition, offset: int, /) -> LogRecord | None:
@@ -39,7 +49,9 @@ class LogView(Protocol):
 
 
 class FileLogView:
-    """The log in files, beside whoever appends to it or reads it."""
+    """The log in files, beside whoever appends to it, reads it, or removes its oldest segments."""
+
+    leaves_out = False
 
     def __init__(self, log_dir: Path, offsets: Offsets) -> None:
         self._dir = log_dir
@@ -55,35 +67,53 @@ class FileLogView:
             found[partition] = Bounds(bases[0] if bases else 0, end, place.offset)
         return found
 
+    def start(self, partition: Partition) -> int:
+        bases = segment_bases(self._dir, partition)
+        return bases[0] if bases else 0
+
     def read(self, partition: Partition, first: int, end: int) -> Iterator[list[LogRecord]]:
-        bases = [base for base in segment_bases(self._dir, partition) if base <= first]
-        start = Position(bases[-1], base=-1) if bases and bases[-1] else START
-        reader = PartitionReader(self._dir, partition, start)
-        try:
-            while reader.offset < end:
-                records = reader.take(min(BATCH, end - reader.offset), _always)
-                if not records:
-                    return
-                wanted = [record for record in records if record.origin.offset >= first]
-                if wanted:
-                    yield wanted
-        finally:
-            reader.close()
+        following: int | None = first
+        while following is not None and following < end:
+            base = self._base(partition, following)
+            if base is None:
+                return
+            reader = PartitionReader(
+                self._dir, partition, Position(base, base=-1) if base else START
+            )
+            try:
+                while reader.offset < end:
+                    records = reader.take(min(BATCH, end - reader.offset), _room())
+                    if not records:
+                        break
+                    wanted = [record for record in records if record.origin.offset >= following]
+                    if wanted:
+                        yield wanted
+                # Behind a segment that is gone, the log may go on.
+                bases = segment_bases(self._dir, partition)
+                following = next((b for b in bases if b > reader.offset), None)
+            finally:
+                reader.close()
+
+    def _base(self, partition: Partition, offset: int) -> int | None:
+        """The segment to begin with: the one that holds the offset, else the first."""
+        bases = segment_bases(self._dir, partition)
+        return max((base for base in bases if base <= offset), default=min(bases, default=None))
 
     def at(self, partition: Partition, offset: int) -> LogRecord | None:
         bases = [base for base in segment_bases(self._dir, partition) if base <= offset]
         if not bases:
             return None
         path = segment_path(self._dir, partition, bases[-1])
-        index = self._index(partition, bases[-1], path)
-        line = offset - bases[-1]
-        if line // _EVERY >= len(index):
-            return None
-        with path.open("rb") as file:
-            file.seek(index[line // _EVERY])
-            for _ in range(line % _EVERY):
-                file.readline()
-            found = file.readline()
+        line, found = offset - bases[-1], b""
+        with contextlib.suppress(FileNotFoundError):  # Removed in this moment.
+            index = self._index(partition, bases[-1], path)
+            if line // _EVERY >= len(index):
+                return None
+            with path.open("rb") as file:
+                file.seek(index[line // _EVERY])
+                for _ in range(line % _EVERY):
+                    file.readline()
+                found = file.readline()
         if not found.endswith(b"\n"):
             return None
         return to_record(decode_line(found[:-1]), partition.topic, partition.number, offset)
@@ -106,5 +136,13 @@ class FileLogView:
         return found[1:]
 
 
-def _always(_size: int) -> bool:
-    return True
+def _room() -> Callable[[int], bool]:
+    """Agrees to as many lines as a batch may hold bytes."""
+    left = BATCH_BYTES
+
+    def admit(size: int) -> bool:
+        nonlocal left
+        left -= size
+        return left >= 0
+
+    return admit

@@ -84,17 +84,20 @@ class Report(msgspec.Struct):
 
     def add(self, partition: Partition, offset: int, verdict: Verdict) -> None:
         """One offset."""
-        self._count(partition.topic, verdict, 1)
-        if verdict.state == "unaccounted":
-            self.unaccounted += 1
-            if len(self.exceptions) < MOST:
-                found = Found(partition.topic, partition.number, offset, verdict.code)
-                self.exceptions.append(found)
+        self.add_range(partition, verdict, offset, offset + 1)
 
-    def add_many(self, partition: Partition, verdict: Verdict, count: int) -> None:
-        """Offsets of one state of which there is nothing more to say."""
-        if count > 0:
-            self._count(partition.topic, verdict, count)
+    def add_range(self, partition: Partition, verdict: Verdict, first: int, end: int) -> None:
+        """Offsets from ``first`` up to ``end`` (fewer than one: none) of one state."""
+        if end <= first:
+            return
+        self._count(partition.topic, verdict, end - first)
+        if verdict.state == "unaccounted":
+            self.unaccounted += end - first
+            room = MOST - len(self.exceptions)
+            self.exceptions += [
+                Found(partition.topic, partition.number, offset, verdict.code)
+                for offset in range(first, min(end, first + room))
+            ]
 
     def skipped(self, code: str) -> None:
         """An event that could not be derived again."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from flows.prove import prove
+from flows.settings import load_settings
 from tests.flows.cli.conftest import CONFIG, SAMPLE, command
 
 
@@ -50,6 +53,39 @@ def test_a_vector_that_is_lost_is_listed_by_its_coordinates_and_fails_the_proof(
     assert found["code"] == "absent_vector"
     assert f"{found['topic']}:{found['partition']}" in done.stdout
     assert "1 of" in done.stdout
+
+
+TABLES = {
+    "graph": "graph_record",
+    "vector": "vector_record",
+    "timeseries": "timeseries_point",
+    "search": "search_document",
+}
+DAMAGE = {
+    "absent": "DELETE FROM {}",
+    "stale": "UPDATE {} SET version = 0",
+    "differs": "UPDATE {} SET sha256 = 'x'",
+}
+
+
+@pytest.mark.parametrize("store", list(TABLES))
+def test_any_record_of_any_store_that_is_lost_or_not_what_it_should_be_is_found(
+    copy: Path, store: str
+) -> None:
+    expected = Counter[str]()
+    for kind in ("prompt", "response", "session"):
+        if (store, kind) == ("vector", "session"):
+            continue  # A session has no text.
+        table = TABLES[store]
+        ids = f"SELECT id FROM {table} WHERE kind = '{kind}' AND sha256 != 'x' AND version > 0"
+        for problem, statement in DAMAGE.items():
+            one = f" WHERE kind = '{kind}' AND id = ({ids} ORDER BY id LIMIT 1)"
+            change(copy, statement.format(table) + one)
+            expected[problem] += 1
+    report = prove(load_settings(CONFIG, data=copy))
+    found = [code for f in report.exceptions for code in f.code.split(",")]
+    mine = Counter(code.split("_")[0] for code in found if code.endswith(f"_{store}"))
+    assert {p: mine[p] for p in expected} == expected
 
 
 @pytest.mark.slow
