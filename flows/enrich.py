@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from threading import Event
 from typing import TYPE_CHECKING
 
+from flows.draining import ENRICHMENT, Watched, told
 from flows.enriching import Enricher, Progress
 from flows.keys import load_keys
 from flows.pipeline import build_pii
@@ -19,6 +20,7 @@ from flows.services import (
     usage_of,
 )
 from flows.settings import Settings
+from flows.stopping import signals
 from flows.stores import Stores, open_stores
 
 if TYPE_CHECKING:
@@ -32,8 +34,10 @@ def enrich(
     forgotten: bool = False,
     stop: Event | None = None,
     services: Callable[..., Services] = open_services,
+    port: int | None = None,
 ) -> Progress:
-    """Tries everything in the queue once; with ``follow`` goes on until ``stop`` is set.
+    """Tries everything in the queue once; with ``follow`` goes on until SIGTERM or SIGINT, or until
+    ``stop`` is set. ``port``: where health and metrics are served meanwhile.
 
     ``forgotten``: first completes the responses that the join store has forgotten
     (:mod:`flows.forgotten`).
@@ -43,8 +47,11 @@ def enrich(
     changes nothing. Raises UserError, Damaged, and (without ``follow``) Unavailable when the queue
     cannot be read or written.
     """
-    stop = stop or Event()
-    with opened(settings, services) as (enricher, stores, pii):
+    with (
+        opened(settings, services) as (enricher, stores, pii),
+        signals(enricher.control, settings.worker.stop_seconds),
+        told(settings, _watched(enricher, stores), port),
+    ):
         if forgotten:
             from flows.forgotten import complete_forgotten
             from flows.prove.run import log_view
@@ -57,6 +64,16 @@ def enrich(
         else:
             enricher.once(stop)
         return enricher.end()
+
+
+def _watched(enricher: Enricher, stores: Stores) -> Watched:
+    return Watched(
+        controls=lambda: [enricher.control],
+        done=lambda: {ENRICHMENT: enricher.done()},
+        codes=lambda: dict.fromkeys(enricher.lacking(), "lacking"),
+        backlog=lambda: {ENRICHMENT: stores.requests.backlog()},
+        usage=enricher.usage,
+    )
 
 
 @contextmanager

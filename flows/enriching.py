@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 import structlog
 
+from flows.control import Control
 from flows.pipeline import DISTRIBUTION
 from flows.sides import prompt_side
 from flows.stores import Stores
@@ -35,6 +37,8 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 IDLE_BATCHES = 4
 """Batches without any progress after which ``follow`` pauses; it goes on where it was."""
 
+NAP = 0.2
+"""Seconds after which a pause looks whether it is to end."""
 MOST_EMPTY = 100
 """Empty answers of a queue that may have more, after which a single pass ends."""
 
@@ -71,17 +75,19 @@ class Enricher:
         self._queue: RequestQueue = stores.requests  # type: ignore[assignment]
         self._embed = embed
         self._lookup = lookup
-        self._usage = usage
+        self.usage = usage
         self._pipeline = version(DISTRIBUTION)
         self._after = 0
         self._done = Progress()
         self._lacks: Counter[str] = Counter()
+        self.control = Control(quiet=True)
+        """Stops it, and knows what does not work."""
 
-    def once(self, stop: Event) -> None:
+    def once(self, stop: Event | None = None) -> None:
         """One pass over all that waits now."""
         self._start()
         empty = 0
-        while not stop.is_set() and empty < MOST_EMPTY:
+        while not self._halted(stop) and empty < MOST_EMPTY:
             batch = self._queue.take(BATCH, self._after)
             if batch:
                 empty = 0
@@ -91,30 +97,51 @@ class Enricher:
             else:
                 empty += 1
 
-    def follow(self, stop: Event) -> None:
+    def follow(self, stop: Event | None = None) -> None:
         """Pass after pass, with pauses that grow while nothing can be completed."""
         failures = idle = 0
-        while not stop.is_set():
+        while not self._halted(stop):
             try:
                 batch = self._queue.take(BATCH, self._after)
                 moved = bool(batch) and self.complete(batch)
             except Unavailable as error:
                 _log.warning("waiting", what=error.what, code=error.code)
-                stop.wait(PAUSES[min(failures, len(PAUSES) - 1)])
+                self.control.trouble(error.what, error.code)
+                self._pause(PAUSES[min(failures, len(PAUSES) - 1)], stop)
                 failures += 1
                 continue
+            for what in self.control.blocking:
+                self.control.trouble(what, None)
             if moved:
                 failures = idle = 0
             elif not batch and self._after == 0:
                 failures = idle = 0
-                stop.wait(POLL_SECONDS)
+                self._pause(POLL_SECONDS, stop)
             elif not batch or (idle := idle + 1) >= IDLE_BATCHES:
                 # At the end, or everything is in vain: later on from here, then from the start.
+                self._pause(PAUSES[min(failures, len(PAUSES) - 1)], stop)
                 if not batch:
                     self._start()
                 idle = 0
-                stop.wait(PAUSES[min(failures, len(PAUSES) - 1)])
                 failures += 1
+
+    def _halted(self, stop: Event | None) -> bool:
+        self.control.beat()
+        return self.control.stopping or (stop is not None and stop.is_set())
+
+    def _pause(self, seconds: float, stop: Event | None) -> None:
+        """In short pieces: a handler of signals cannot wake it."""
+        end = time.monotonic() + seconds
+        while not self._halted(stop) and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, NAP))
+
+    def lacking(self) -> dict[str, int]:
+        """What those lack that were tried in this pass; from any thread."""
+        return dict(self._lacks)
+
+    def done(self) -> dict[str, int]:
+        """What left the queue since the start; from any thread."""
+        return {"completed": self._done.completed, "improved": self._done.improved}
 
     def _start(self) -> None:
         self._after = 0
@@ -207,8 +234,8 @@ class Enricher:
         return msgspec.structs.replace(
             self._done,
             left=self._queue.backlog(),
-            lacks=dict(self._lacks),
-            usage=self._usage(),
+            lacks=self.lacking(),
+            usage=self.usage(),
         )
 
     def _mutations(self, requests: Sequence[Request]) -> list[Mutation]:

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -96,7 +97,7 @@ def assess(
         alert=summary.alert,
         troubles=control.troubles,
         status=status,
-        code=_code(control.failure) if status == "failed" else "",
+        code=code_of(control.failure) if status == "failed" else "",
         ready=status == "ok" and control.assigned is not None and not blocking,
         assigned=control.assigned,
         silent=silent,
@@ -107,7 +108,17 @@ def assess(
     )
 
 
-def health_pages(health: Callable[[], Health], metrics: Page) -> dict[str, Page]:
+class Assessed(Protocol):
+    """What a probe is told; the rest of it is for people."""
+
+    @property
+    def alive(self) -> bool: ...
+
+    @property
+    def ready(self) -> bool: ...
+
+
+def health_pages(health: Callable[[], Assessed], metrics: Page) -> dict[str, Page]:
     """``/health`` (is a restart the remedy?), ``/ready`` (does it read?) and ``/metrics``."""
 
     def alive(_accept: str) -> Answer:
@@ -162,7 +173,8 @@ def _alerts(control: Control, summary: RunSummary) -> list[str]:
     return [code for code, raised in found.items() if raised]
 
 
-def _code(failure: BaseException | None) -> str:
+def code_of(failure: BaseException | None) -> str:
+    """What ended a process, as a code."""
     if isinstance(failure, Unavailable):
         return failure.code
     if isinstance(failure, Damaged):

@@ -10,6 +10,7 @@ import structlog
 from bytewax.run import cli_main
 
 from flows.control import Control
+from flows.draining import Watched, told
 from flows.keys import load_keys
 from flows.reconciling import EPOCH, BatchWriter, Drain, Drained, QueuePart, build
 from flows.settings import Settings
@@ -29,10 +30,14 @@ _log = structlog.get_logger("reconcile")
 
 
 def reconcile(
-    settings: Settings, only: Sequence[Store] = STORES, drain: Drain = ONCE
+    settings: Settings,
+    only: Sequence[Store] = STORES,
+    drain: Drain = ONCE,
+    *,
+    port: int | None = None,
 ) -> dict[Store, Drained]:
     """Drains the queues of the stores in ``only``, each as far as its store takes records; with
-    :data:`FOLLOW` until SIGTERM or SIGINT.
+    :data:`FOLLOW` until SIGTERM or SIGINT. ``port``: where health and metrics are served meanwhile.
 
     Works beside a running worker. A record leaves its queue only after it is written, or is a dead
     letter; a crash in between writes it again, which changes nothing. Raises Unavailable when the
@@ -41,7 +46,10 @@ def reconcile(
     keys = load_keys(settings.data, create=settings.dlq.plaintext)
     with open_stores(settings, keys) as stores:
         lanes = Lanes(stores, only, drain)
-        with signals(lanes.control, settings.worker.stop_seconds):
+        with (
+            signals(lanes.control, settings.worker.stop_seconds),
+            told(settings, watched_of(lanes, stores), port),
+        ):
             lanes.start()
             lanes.join()
         if lanes.failure is not None:
@@ -166,7 +174,30 @@ class Lanes:
         return failures[0] if failures else None
 
     @property
+    def controls(self) -> list[Control]:
+        """Of each dataflow."""
+        return [lane.control for lane in self._lanes.values()]
+
+    def done(self) -> dict[str, dict[str, int]]:
+        """What left each store's queue."""
+        return {s: {"written": d.written, "rejected": d.rejected} for s, d in self.drained.items()}
+
+    def codes(self) -> dict[str, str]:
+        """Why a store takes nothing, where it does not."""
+        return {store: min(d.codes) for store, d in self.drained.items() if d.codes}
+
+    @property
     def troubles(self) -> dict[str, str]:
         """What does not work at the moment, with the code of why."""
         lanes = self._lanes.values()
         return {k: v for lane in lanes for k, v in lane.control.troubles.items()}
+
+
+def watched_of(lanes: Lanes, stores: Stores) -> Watched:
+    """What probes are told of these dataflows."""
+
+    def backlog() -> dict[str, int]:
+        found = stores.parking.backlog()
+        return {store: found[store] for store in lanes.drained}
+
+    return Watched(lambda: lanes.controls, lanes.done, lanes.codes, backlog)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import AsJson, Config, Data, Limit, existing, load
+from flows.cli.options import AsJson, Config, Data, Limit, MetricsPort, existing, load
 from flows.cli.output import console, escape, print_json, table
 from schemas.failures import UserError
 
@@ -164,6 +164,7 @@ def reconcile(
         bool,
         typer.Option("--repair", help="Also mend the stores: points that others overwrote."),
     ] = False,
+    metrics_port: MetricsPort = None,
     as_json: AsJson = False,
     config: Config = None,
     data: Data = None,
@@ -183,7 +184,7 @@ def reconcile(
     configure(logging.INFO if follow else logging.WARNING)
     if repair:
         _repair(settings)
-    result = run_reconcile(settings, only, FOLLOW if follow else ONCE)
+    result = run_reconcile(settings, only, FOLLOW if follow else ONCE, port=metrics_port)
     if as_json:
         print_json(result)
         return

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from typing import Annotated
 
 import typer
 
-from flows.cli.options import AsJson, Config, Data, existing, load
+from flows.cli.options import AsJson, Config, Data, MetricsPort, existing, load
 from flows.cli.output import console, print_json, table
 
 
@@ -25,6 +23,7 @@ def enrich(
             "forgotten them, from the graph and the log.",
         ),
     ] = False,
+    metrics_port: MetricsPort = None,
     as_json: AsJson = False,
     config: Config = None,
     data: Data = None,
@@ -40,10 +39,7 @@ def enrich(
     settings = load(config, data)
     existing(settings)
     configure(logging.INFO if follow else logging.WARNING)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    result = run_enrich(settings, follow=follow, forgotten=forgotten, stop=stop)
+    result = run_enrich(settings, follow=follow, forgotten=forgotten, port=metrics_port)
     if as_json:
         print_json(result)
         return

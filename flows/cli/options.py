@@ -25,6 +25,13 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so man
 Tenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")]
 ModelName = Annotated[str | None, typer.Option("--model", help="Only this model.")]
 
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port", help="Serve /health, /ready and /metrics on this port meanwhile."
+    ),
+]
+
 
 def load(config: Path | None, data: Path | None) -> Settings:
     """The settings of this call; raises UserError with the place of what is wrong in them."""
