@@ -118,7 +118,7 @@ class Sampler:
         self._try(lambda: metrics.sizes(stores.sizes()))
         self._try(lambda: metrics.backlog(stores.parking.backlog()))
         self._try(lambda: metrics.requests(stores.requests.backlog()))
-        self._try(lambda: metrics.letters(stores.letters.count()))
+        self._try(lambda: metrics.letters(stores.letters.at_most()))
         metrics.hit_rates(self._hit_rates())
         metrics.embedding(self._usage())
 

@@ -95,6 +95,10 @@ class DeadLetters(Protocol):
         """How many letters are open (or resolved)."""
         ...
 
+    def at_most(self) -> int:
+        """How many letters are open; more than there are where that spares reading very much."""
+        ...
+
 
 class Parked(msgspec.Struct, frozen=True):
     sequence: int

@@ -30,6 +30,7 @@ from sinks.kafka.reader import TopicReader, headers_of
 from sinks.kafka.settings import KafkaSettings
 from sinks.kafka.topics import dead_letters
 
+AT_ONCE = 10_000
 _MOMENT = 0.2
 _SCHEMA = """
 CREATE TABLE dead_letters (
@@ -136,6 +137,15 @@ class KafkaDeadLetters:
     def count(self, *, resolved: bool = False) -> int:
         """How many letters are open (or resolved)."""
         return sum(self.counts(resolved=resolved).values())
+
+    def at_most(self) -> int:
+        """How many letters are open. Messages that were not read yet count as one each where there
+        are more than :data:`AT_ONCE`: who looks now and then does not read millions for it."""
+        with self._lock:
+            unread = self._reader.unread()
+            index = self._current() if unread <= AT_ONCE else self._index
+            known = 0 if index is None else sum(table.counts(index, False).values())
+        return known if unread <= AT_ONCE else known + unread
 
     def close(self) -> None:
         """Ends the reading; the producer has other users."""

@@ -92,8 +92,8 @@ class TopicReader:
         while any(self._next[partition] < end for partition, end in ends.items()):
             try:
                 messages = consumer.consume(_BATCH, 0.1)
-            except KafkaException as error:
-                raise unavailable(error) from None
+            except KafkaException as exception:
+                raise unavailable(exception) from None
             if messages:
                 late = time.monotonic() + self._seconds
             elif time.monotonic() > late:
@@ -110,6 +110,14 @@ class TopicReader:
                 elif error.code() in _FINAL:
                     raise Unavailable(WHAT, code_of(error))
         self._astray = False
+
+    def unread(self) -> int:
+        """How many messages the next :meth:`read` has before it, roughly. Raises as that."""
+        behind = (
+            end - self._next.get(partition, self._begin.get(partition, 0))
+            for partition, end in self._ends().items()
+        )
+        return sum(max(0, count) for count in behind)
 
     def at(self, partition: Partition, offset: int) -> Message | None:
         """The message that stands there; None where there is none any more."""

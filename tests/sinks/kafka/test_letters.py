@@ -11,6 +11,7 @@ from schemas.failures import Detail, Rejected
 from schemas.log import Origin, Original
 from schemas.ports import Damaged, Unavailable
 from schemas.queues import Refused
+from sinks.kafka import letters
 from sinks.kafka.letters import KafkaDeadLetters
 from sinks.kafka.producer import LIMIT, KafkaProducer, Message
 from sinks.kafka.queues import KafkaQueues
@@ -193,3 +194,17 @@ def test_no_broker_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         queues.letters.put([letter(1)])
     queues.close()
+
+
+def test_who_only_counts_does_not_read_very_much(
+    queues: KafkaQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queues.letters.put([letter(n) for n in range(5)])
+    assert queues.letters.at_most() == 5
+    first = queues.letters.list(limit=1)[0]
+    queues.letters.resolve(first.sequence, "written")
+    assert queues.letters.at_most() == 4
+    monkeypatch.setattr(letters, "AT_ONCE", 2)
+    queues.letters.put([letter(n) for n in range(5, 8)])
+    monkeypatch.setattr(queues.letters._reader, "read", None)
+    assert queues.letters.at_most() == 4 + 3
