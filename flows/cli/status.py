@@ -19,8 +19,7 @@ def status(as_json: AsJson = False, config: Config = None, data: Data = None) ->
         print_json(found)
         return
     out = console()
-    worker = f"running (process {found.worker})" if found.worker else "not running"
-    out.print(f"Worker: {worker}")
+    out.print(f"Worker: {found.says}")
     for alert in found.alerts:
         out.print(f"[bold red]Alert: {alert}[/]")
     rows = [(p.partition, p.committed, p.end, p.lag, p.waits_for) for p in found.partitions]

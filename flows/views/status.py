@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import closing
+from typing import TypeVar
 
 import msgspec
 
@@ -17,6 +19,10 @@ from schemas.log import Partition
 from schemas.ports import Unavailable
 from schemas.records import STORES, Store
 
+SILENT = 30.0
+"""Seconds; a worker leaves its health four times in one."""
+T = TypeVar("T")
+
 
 class PartitionStatus(msgspec.Struct, frozen=True):
     """``waits_for``: why the lag is not 0, in words; empty when it is."""
@@ -29,20 +35,22 @@ class PartitionStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """``worker``: its process id, None when none runs. ``stores``: store, records, parked.
-    ``lacking``: events that wait for their enrichment.
+    """``worker``: its process id, None when none runs; ``says``: that, and how it is, in words.
+    ``stores``: store, records, parked. ``lacking``: events that wait for their enrichment.
 
-    What a store that does not work would say is None; ``troubles`` names it, with the code of why.
+    What a store, a queue or a log that does not work would say is None, or empty; ``troubles``
+    names it, with the code of why.
     """
 
     worker: int | None
+    says: str
     alerts: list[str]
     partitions: list[PartitionStatus]
-    stores: list[tuple[Store, int | None, int]]
+    stores: list[tuple[Store, int | None, int | None]]
     dead_letters: dict[str, int]
     waiting: int | None
     orphans: int | None
-    lacking: int
+    lacking: int | None
     troubles: dict[str, str]
 
 
@@ -56,8 +64,9 @@ def status_of(settings: Settings) -> Status:
     with open_stores(settings, keys) as stores:
         bus = open_bus(settings, keys, stores.offsets)
         with closing(bus):
-            ends, committed = bus.ends(), bus.committed()
-        backlog = stores.parking.backlog()
+            places = _known(lambda: (bus.ends(), bus.committed()), troubles)
+        ends, committed = ({}, {}) if places is None else places
+        backlog = _known(stores.parking.backlog, troubles)
         partitions = [
             PartitionStatus(
                 str(p),
@@ -69,25 +78,41 @@ def status_of(settings: Settings) -> Status:
             for p, end in sorted(ends.items())
             if end or p in committed
         ]
-        letters = dict(stores.letters.counts())
+        letters = dict(_known(stores.letters.counts, troubles) or {})
         counts = {s: _known(stores.sinks[s].count, troubles) for s in STORES}
         waiting = _known(lambda: _responses(stores, "waiting"), troubles)
         orphans = _known(lambda: _responses(stores, "orphan"), troubles)
+        lacking = _known(stores.requests.backlog, troubles)
         return Status(
             worker=worker,
+            says=_worker(worker, health, time.time()),
             alerts=_alerts(letters, sum(committed.values()), settings, troubles, health),
             partitions=partitions,
-            stores=[(s, counts[s], backlog.get(s, 0)) for s in STORES],
+            stores=[(s, counts[s], None if backlog is None else backlog.get(s, 0)) for s in STORES],
             dead_letters=letters,
             waiting=waiting,
             orphans=orphans,
-            lacking=stores.requests.backlog(),
+            lacking=lacking,
             troubles=troubles,
         )
 
 
-def _known(ask: Callable[[], int], troubles: dict[str, str]) -> int | None:
-    """The answer, or None where the store is in trouble, which is then noted."""
+def _worker(process: int | None, health: Health | None, now: float) -> str:
+    """A process that runs may stand still all the same."""
+    if process is None:
+        return "not running"
+    state = ""
+    if health is None:
+        state = ": it has not said anything yet"
+    elif now - health.time > SILENT:
+        state = f": it has said nothing for {now - health.time:.0f} s"
+    elif health.status != "ok":
+        state = f": {health.status}"
+    return f"running (process {process}){state}"
+
+
+def _known(ask: Callable[[], T], troubles: dict[str, str]) -> T | None:
+    """The answer, or None where what is asked is in trouble, which is then noted."""
     try:
         return ask()
     except Unavailable as error:
