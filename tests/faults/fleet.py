@@ -15,7 +15,9 @@ from confluent_kafka import Producer
 from deploy.local.server import Server
 from flows.keys import VARIABLE
 from flows.settings import Settings
+from flows.stores import opened_servers
 from schemas.log import LogRecord
+from sinks.kafka.topics import create_topics
 from tests.faults.harness import COMMAND, KEY, Bench, Worker
 from tests.servers.plugin import Run
 from tests.servers.proxy import Proxy
@@ -166,12 +168,12 @@ class FleetBench(Bench):
                     os.environ[name] = value
 
     def prepare(self) -> None:
-        """Topics and stores are made."""
-        for words in (("topics", "create", "--replication", "1"), ("stores", "init")):
-            name = self.folder / words[0]
-            command = [*COMMAND, *words, "--config", str(self.config)]
-            with Worker(command, self, name, self._environment, {}) as process:
-                process.wait(0)
+        """Topics and stores are made, as ``topics create`` and ``stores init`` make them."""
+        settings = self.settings()
+        create_topics(settings.kafka, replication=1)
+        with self.signed_in(), opened_servers(settings) as servers:
+            for server in servers.values():
+                server.init()
 
     def produce(self, records: Sequence[LogRecord]) -> None:
         """Sends records to the partitions and with the log times that they have; they get the
