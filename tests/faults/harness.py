@@ -113,17 +113,21 @@ class Bench:
 
     def mark(self) -> Mark | None:
         """What the journal shows at this moment, also after the death of the worker."""
+        working, mark = self.journal()
+        return mark if working else None
+
+    def journal(self) -> tuple[bool, Mark | None]:
+        """Whether an event is, or was at death, in a stage; and the last one that was."""
         try:
             page = (self.data / "inflight").read_bytes()[:4096]
         except FileNotFoundError:
-            return None
+            return False, None
         if len(page) < _MARK.size:
-            return None
+            return False, None
         state, stage, length, _, partition, first, last = _MARK.unpack_from(page)
-        if state != _WORKING:
-            return None
         topic = page[_MARK.size : _MARK.size + length].decode(errors="replace")
-        return Mark(stage, topic, partition, first, last)
+        mark = Mark(stage, topic, partition, first, last) if length else None
+        return state == _WORKING, mark
 
     def health(self) -> dict[str, Any]:
         try:
