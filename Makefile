@@ -57,8 +57,10 @@ kills: dev      ## Kill the worker 100 times on 20,000 events (KILLS=, SEED=).
 hostile: dev    ## Send 100,000 hostile events through the worker (HOSTILE=, SEED=).
 	@HOSTILE=$${HOSTILE:-100000} $(BIN)/pytest -q -s tests/faults/test_hostile.py
 
-server-faults: dev    ## Break every real server in every way, members come and go (CHANGES=, EVENTS=, SEED=).
-	@FAULTS=all CHANGES=$${CHANGES:-20} $(BIN)/pytest -q -s tests/faults/test_servers.py tests/faults/test_workers.py
+server-faults: dev    ## Break every real server in every way, kill workers 100 times (KILLS=, CHANGES=, EVENTS=, SEED=).
+	@FAULTS=all KILLS=$${KILLS:-100} CHANGES=$${CHANGES:-20} RESULTS=$${RESULTS-benchmarks/results/faults.json} \
+		$(BIN)/pytest -q -s tests/faults/test_servers.py tests/faults/test_server_kills.py tests/faults/test_workers.py
+	@$(BIN)/python -m benchmarks.readme
 
 soak: dev       ## Watch one worker without models over a million events (EVENTS=).
 	@$(BIN)/python -m benchmarks.soak --events $${EVENTS:-1000000}

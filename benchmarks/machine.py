@@ -13,8 +13,9 @@ from typing import Any
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "amx_tile")
 PACKAGES = (
-    "bytewax", "cryptography", "jsonschema", "langdetect", "llm-memory-graph", "msgspec",
-    "openvino", "phonenumbers", "presidio-analyzer", "pycld2", "rs-bpe", "spacy", "tiktoken",
+    "bytewax", "confluent-kafka", "cryptography", "elasticsearch", "influxdb-client", "jsonschema",
+    "langdetect", "llm-memory-graph", "msgspec", "neo4j", "openvino", "phonenumbers", "pinecone",
+    "presidio-analyzer", "pycld2", "redis", "rs-bpe", "spacy", "tiktoken",
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[1]
 

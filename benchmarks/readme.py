@@ -9,7 +9,7 @@ from typing import Any
 
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- results: written by python -m benchmarks -->\n", "<!-- end of results -->\n"
-ORDER = ("worker", "models", "stages", "latency", "pii", "sinks", "scaling", "delivery")
+ORDER = ("worker", "models", "stages", "latency", "pii", "sinks", "scaling", "delivery", "faults")
 
 
 def write_readme(results: Path) -> None:
@@ -32,3 +32,7 @@ def _section(kept: dict[str, Any]) -> str:
         f"{machine['cores']} cores ({flags}); load {kept['load']['before']} before, "
         f"{kept['load']['after']} after. Texts: {kept['texts']}.\n\n"
     )
+
+
+if __name__ == "__main__":
+    write_readme(README.with_name("results"))

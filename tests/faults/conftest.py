@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import pytest
 
 from tests.faults.fleet import Fleet, FleetBench, fleet
 from tests.faults.load import EVENTS, FAST, SEED, Calm, calm_run
+from tests.faults.results import Results
 from tests.servers.plugin import Run
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    kept = os.environ.get("RESULTS")
+    if kept:
+        config.pluginmanager.register(Results(Path(kept)))
 
 
 @pytest.fixture(scope="package")
@@ -21,12 +29,11 @@ def servers(server_run: Run) -> Iterator[Fleet]:
 
 
 @pytest.fixture
-def bench(servers: Fleet, tmp_path: Path) -> Iterator[FleetBench]:
-    """Nothing is in any of the servers."""
+def bench(servers: Fleet, tmp_path: Path) -> FleetBench:
+    """Nothing is in any of the servers, and nothing is wrong with them."""
     servers.heal()
     servers.empty()
-    yield servers.bench(tmp_path / "bench", FAST)
-    servers.heal()
+    return servers.bench(tmp_path / "bench", FAST)
 
 
 @pytest.fixture(scope="package")

@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -96,10 +97,13 @@ def test_a_server_that_fails_in_mid_run_costs_nothing(
 
 
 @pytest.mark.timeout(1_800)
-def test_members_that_come_and_go_lose_nothing(bench: FleetBench, calm: Calm) -> None:
+def test_members_that_come_and_go_lose_nothing(
+    bench: FleetBench, calm: Calm, record_property: Callable[[str, Any], None]
+) -> None:
     dice = random.Random(SEED)
     parts = slices(calm.records)
     changes = int(os.environ.get("CHANGES", "6"))
+    record_property("changes", changes)
     members: dict[int, Worker] = {}
     with ExitStack() as stack:
         stack.callback(lambda: [w.__exit__(None, None, None) for w in members.values()])
