@@ -18,6 +18,7 @@ from sinks.elasticsearch.settings import ElasticsearchSettings
 WHAT = "search"
 MISSING = "index_missing"
 TOO_LARGE = "too_large"
+REFUSED = "refused"
 
 _STATUSES = {
     401: "unauthorized",
@@ -38,6 +39,8 @@ _EXCEPTIONS: tuple[tuple[type[Exception], str], ...] = (
     (elastic_transport.TransportError, "bad_answer"),
 )
 """From the special to the general; what stands first decides."""
+_PATIENCE = 0.6
+"""Share of the time that is left for which the server may wait for a shard."""
 
 quiet("elastic_transport", "elasticsearch", "urllib3")
 warnings.filterwarnings("ignore", category=ElasticsearchWarning)
@@ -45,7 +48,7 @@ warnings.filterwarnings("ignore", category=ElasticsearchWarning)
 
 def code_of_status(status: int) -> str:
     """What a status that is no success means for us."""
-    return _STATUSES.get(status, "refused" if status < 500 else "server_error")
+    return _STATUSES.get(status, REFUSED if status < 500 else "server_error")
 
 
 class Client:
@@ -76,14 +79,13 @@ class Client:
         """The time for one operation, from now."""
         return Deadline(WHAT, self._seconds)
 
-    def bulk(
-        self, lines: Sequence[bytes], deadline: Deadline, *, refresh: bool = False
-    ) -> list[tuple[int, str]]:
+    def bulk(self, lines: Sequence[bytes], deadline: Deadline) -> list[tuple[int, str]]:
         """Status and type of error of each operation, in their order."""
+        # Shorter than ours: else one index that lacks its shard would cost us all the answers.
+        patience = round(1_000 * _PATIENCE * deadline.left())
         answer = self._call(
             "POST",
-            "/_bulk?filter_path=items.*.status,items.*.error.type"
-            + ("&refresh=true" if refresh else ""),
+            f"/_bulk?filter_path=items.*.status,items.*.error.type&timeout={patience}ms",
             lines,
             deadline,
             "application/x-ndjson",

@@ -56,8 +56,23 @@ class ElasticsearchSink:
                 good.append((index, entry(record, self._names, self._settings.max_record_bytes)))
             except Refusal as refusal:
                 results[index] = Result("rejected", refusal.code)
-        for part in self._parts(good):
-            outcomes = self._write([made for _, made in part])
+        parts: list[Sequence[tuple[int, Entry]]] = list(self._parts(good))
+        while parts:
+            part = parts.pop(0)
+            try:
+                outcomes = self._admit([made for _, made in part], self._client.deadline())
+            except Unavailable as error:
+                if error.code == TOO_LARGE and len(part) > 1:
+                    half = len(part) // 2
+                    parts[:0] = [part[:half], part[half:]]
+                    continue
+                if error.code == TOO_LARGE:
+                    outcomes = [Result("rejected", TOO_LARGE)]
+                else:
+                    # The other parts are not tried: each could wait as long again.
+                    part = [item for each in (part, *parts) for item in each]
+                    outcomes = [Result("unavailable", error.code, error.retry_after)] * len(part)
+                    parts.clear()
             for (index, _), outcome in zip(part, outcomes, strict=True):
                 results[index] = outcome
         return results
@@ -124,18 +139,6 @@ class ElasticsearchSink:
             size += len(item[1].source)
         if part:
             yield part
-
-    def _write(self, entries: Sequence[Entry]) -> list[Result]:
-        deadline = self._client.deadline()
-        try:
-            return self._admit(entries, deadline)
-        except Unavailable as error:
-            if error.code != TOO_LARGE:
-                return [Result("unavailable", error.code, error.retry_after)] * len(entries)
-        if len(entries) == 1:
-            return [Result("rejected", TOO_LARGE)]
-        half = len(entries) // 2
-        return self._write(entries[:half]) + self._write(entries[half:])
 
     def _admit(self, entries: Sequence[Entry], deadline: Deadline) -> list[Result]:
         """Writes what is not erased; removes what was or is erased meanwhile."""

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas.failures import UserError
+from schemas.ports import Unavailable
 from schemas.queries import SearchQueries
-from sinks.elasticsearch.client import Client
+from sinks.elasticsearch.client import REFUSED, Client
 from sinks.elasticsearch.layout import FORMAT, Names, events_template, tombstones_index
 from sinks.elasticsearch.queries import ElasticsearchQueries
 from sinks.elasticsearch.settings import ElasticsearchSettings
@@ -38,8 +39,7 @@ class ElasticsearchStore:
         if self._template_meta() != template["_meta"]:
             self._client.call("PUT", f"/_index_template/{self._names.template}", template)
             made.append(f"index template {self._names.template}")
-        if self._tombstones_format() is None:
-            self._client.call("PUT", f"/{self._names.tombstones}", tombstones_index(self._settings))
+        if self._tombstones_format() is None and self._make_tombstones():
             made.append(f"index {self._names.tombstones}")
         return made
 
@@ -80,6 +80,16 @@ class ElasticsearchStore:
     def close(self) -> None:
         """Later calls find the store unavailable."""
         self._client.close()
+
+    def _make_tombstones(self) -> bool:
+        """False where another one has just made it."""
+        try:
+            self._client.call("PUT", f"/{self._names.tombstones}", tombstones_index(self._settings))
+        except Unavailable as error:
+            if error.code != REFUSED or self._tombstones_format() is None:
+                raise
+            return False
+        return True
 
     def _template_meta(self) -> Any:
         answer = self._client.call("GET", f"/_index_template/{self._names.template}")

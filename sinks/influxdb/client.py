@@ -121,14 +121,20 @@ class Client:
         self, bucket: str, statements: Sequence[str], deadline: Deadline
     ) -> Iterator[tuple[int, list[str], list[list[Any]]]]:
         query = {"db": bucket, "epoch": "ns", "chunked": "true", "chunk_size": str(_CHUNK)}
-        answer = self._call(
-            "POST",
-            "/query",
-            deadline,
-            query,
-            {"Content-Type": "application/vnd.influxql"},
-            ";".join(statements).encode(),
-        )
+        try:
+            answer = self._call(
+                "POST",
+                "/query",
+                deadline,
+                query,
+                {"Content-Type": "application/vnd.influxql"},
+                ";".join(statements).encode(),
+            )
+        except Unavailable as error:
+            # No record is to blame, as it is for lines that are refused.
+            if error.code in (REFUSED, TOO_LARGE):
+                raise Unavailable(WHAT, "query_failed") from None
+            raise
         ended = False
         try:
             for line in answer:

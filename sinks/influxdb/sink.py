@@ -65,8 +65,23 @@ class InfluxSink:
             if before is None or before.version <= made.version:
                 best[made.id] = made
         outcomes: dict[RecordId, Result] = {}
-        for part in self._parts(best.values()):
-            outcomes |= self._write(part)
+        parts: list[Sequence[Point]] = list(self._parts(best.values()))
+        while parts:
+            part = parts.pop(0)
+            try:
+                outcomes |= self._admit(part, self._client.deadline())
+            except Unavailable as error:
+                if error.code not in (REFUSED, TOO_LARGE):
+                    # The other parts are not tried: each could wait as long again.
+                    lost = Result("unavailable", error.code, error.retry_after)
+                    outcomes |= {made.id: lost for each in (part, *parts) for made in each}
+                    break
+                if len(part) == 1:
+                    outcomes[part[0].id] = Result("rejected", error.code)
+                else:
+                    # Which line is at fault is told in words only: halves tell it too.
+                    half = len(part) // 2
+                    parts[:0] = [part[:half], part[half:]]
         for index, identity in places.items():
             results[index] = outcomes[identity]
         return results
@@ -135,21 +150,6 @@ class InfluxSink:
             size += len(made.record)
         if part:
             yield part
-
-    def _write(self, points: Sequence[Point]) -> dict[RecordId, Result]:
-        deadline = self._client.deadline()
-        try:
-            return self._admit(points, deadline)
-        except Unavailable as error:
-            if error.code not in (REFUSED, TOO_LARGE):
-                return {
-                    made.id: Result("unavailable", error.code, error.retry_after) for made in points
-                }
-            if len(points) == 1:
-                return {points[0].id: Result("rejected", error.code)}
-        # Which line is at fault is told in words only: halves tell it too.
-        half = len(points) // 2
-        return self._write(points[:half]) | self._write(points[half:])
 
     def _admit(self, points: Sequence[Point], deadline: Deadline) -> dict[RecordId, Result]:
         ids = [made.id for made in points]

@@ -11,7 +11,7 @@ from typing import Any
 from schemas.failures import UserError
 from schemas.ports import Unavailable
 from schemas.queries import UsageQueries
-from sinks.influxdb.client import MISSING, Client
+from sinks.influxdb.client import MISSING, REFUSED, Client
 from sinks.influxdb.collisions import Collisions
 from sinks.influxdb.queries import InfluxQueries
 from sinks.influxdb.settings import InfluxSettings
@@ -55,8 +55,14 @@ class InfluxStore:
                     "description": _DESCRIPTION.format(FORMAT),
                     "retentionRules": rules,
                 }
-                self._client.post("/api/v2/buckets", body)
-                made.append(f"bucket {name}")
+                try:
+                    self._client.post("/api/v2/buckets", body)
+                except Unavailable as error:
+                    # Another one may have just made it.
+                    if error.code != REFUSED or self._bucket(name) is None:
+                        raise
+                else:
+                    made.append(f"bucket {name}")
         return made
 
     def check(self) -> None:

@@ -298,6 +298,24 @@ def test_a_request_dropped_in_the_middle_of_its_batch(
     assert store.sink.count() == 100
 
 
+def test_an_index_without_its_shard_holds_up_its_own_documents_alone(
+    store: ElasticsearchStore, server: Elasticsearch, opened: Callable[..., ElasticsearchStore]
+) -> None:
+    """A day whose shard is lost, or not assigned yet: the server waits for it a minute."""
+    day = 86_400_000_000
+    good, stuck = (document(n, "words", time=1_700_000_000_000_000 + n * day) for n in range(2))
+    server.options(request_timeout=60).indices.create(
+        index=store.sink._names.index(stuck.stamp.time),
+        settings={"index.routing.allocation.require._name": "nobody"},
+        wait_for_active_shards="0",
+    )
+    results = opened(timeout_seconds=3.0).sink.write([good, stuck])
+    assert [(r.status, r.code) for r in results] == [
+        ("written", ""),
+        ("unavailable", "overloaded"),
+    ]
+
+
 def test_the_copies_of_an_index_follow_the_settings(
     store: ElasticsearchStore, settings: ElasticsearchSettings
 ) -> None:

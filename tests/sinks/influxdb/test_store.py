@@ -327,11 +327,12 @@ class Overloaded(BaseHTTPRequestHandler):
     """Wants to be left alone for a while, and tells who asked."""
 
     asked = 0
+    status = 429
 
     def do_POST(self) -> None:
         type(self).asked += 1
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(429)
+        self.send_response(self.status)
         self.send_header("Retry-After", "30")
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -351,6 +352,22 @@ def test_a_server_that_asks_for_time_gets_it() -> None:
         store.close()
         server.shutdown()
     assert Overloaded.asked == 1
+
+
+class Unreadable(Overloaded):
+    """Takes no question, as one whose access to the bucket by InfluxQL is set up wrongly."""
+
+    status = 400
+
+
+def test_a_question_that_is_refused_is_no_fault_of_a_record() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unreadable) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        store = InfluxStore(InfluxSettings(url=f"http://127.0.0.1:{server.server_port}"))
+        (result,) = store.sink.write([point(1)])
+        store.close()
+        server.shutdown()
+    assert (result.status, result.code) == ("unavailable", "query_failed")
 
 
 def test_nothing_is_logged(store: InfluxStore, caplog: pytest.LogCaptureFixture) -> None:
