@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import cache
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
@@ -139,22 +140,40 @@ def open_store(store: Store, settings: Settings, folder: Folder, stack: ExitStac
 
 
 def open_state(
-    settings: Settings, folder: Folder, store_set: Callable[[], str], stack: ExitStack
+    settings: Settings,
+    folder: Folder,
+    store_set: Callable[[], str],
+    stack: ExitStack,
+    member: int | None = None,
 ) -> State:
-    """Claims, joins and the cache of vectors; ``store_set`` is asked with the first claim."""
+    """Claims, joins and the cache of vectors; ``store_set`` is asked with the first claim.
+    ``member``: the number of the worker in a supervised group."""
+    topic_id = _topic_ids(settings)
     if settings.backends.state == "redis":
         server = load("sinks.redis.state", "RedisState")(
-            settings.redis, store_set, member=_name(settings)
+            settings.redis, store_set, topic_id=topic_id, member=_name(settings, member)
         )
         stack.callback(server.close)
         return State(server.claims, server.joins, server.vectors, server)
     database = folder.database
-    return State(SqliteClaims(database), SqliteJoins(database), SqliteCache(database, "vectors"))
+    claims = SqliteClaims(database, topic_id=topic_id)
+    return State(claims, SqliteJoins(database), SqliteCache(database, "vectors"))
 
 
-def _name(settings: Settings) -> str:
-    """A worker's own, the same after a restart: one data folder has one worker."""
-    return f"{platform.node()}:{settings.data.resolve()}"
+def _name(settings: Settings, member: int | None) -> str:
+    """A worker's own, the same after a restart: one data folder has one worker, or one of each
+    number."""
+    name = f"{platform.node()}:{settings.data.resolve()}"
+    return name if member is None else f"{name}#{member}"
+
+
+def _topic_ids(settings: Settings) -> Callable[[str], str]:
+    """What tells a topic from another one that is made under its name, and counts its offsets from
+    0 again. Raises Unavailable. A log in files that begins again is refused by itself."""
+    if settings.backends.log != "kafka":
+        return str
+    ask = load("sinks.kafka.topics", "topic_id")
+    return cache(lambda topic: ask(settings.kafka, topic))
 
 
 def open_queues(settings: Settings, keys: Keys, folder: Folder, stack: ExitStack) -> Queues:

@@ -88,8 +88,9 @@ class Stores(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def open_stores(settings: Settings, keys: Keys) -> Iterator[Stores]:
+def open_stores(settings: Settings, keys: Keys, member: int | None = None) -> Iterator[Stores]:
     """Opens what the settings name, making the file of the embedded ones where it is missing.
+    ``member``: the number of the worker in a supervised group.
 
     A server need not answer yet. Raises Damaged and Unavailable for the file, and UserError.
     """
@@ -97,7 +98,7 @@ def open_stores(settings: Settings, keys: Keys) -> Iterator[Stores]:
         folder = Folder(settings, stack)
         kept = {store: open_store(store, settings, folder, stack) for store in STORES}
         minted = cache(lambda: store_set(kept["graph"], folder))
-        state = open_state(settings, folder, minted, stack)
+        state = open_state(settings, folder, minted, stack, member)
         queues = open_queues(settings, keys, folder, stack)
         files = settings.backends.log == "files"
         yield Stores(

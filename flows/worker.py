@@ -138,7 +138,7 @@ def prepared(
 
         port = _serve(settings, metrics, health, stack)
         keys = worker_keys(settings)
-        stores = stack.enter_context(open_stores(settings, keys))
+        stores = stack.enter_context(open_stores(settings, keys, member))
         claims = CountedClaims(stores.claims, control, metrics)
         stores = msgspec.structs.replace(stores, claims=claims)
         pipeline = build(settings, keys, stores)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, Uuid
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ConfigResource,
@@ -143,6 +143,23 @@ def retentions(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]
         raise Unavailable(WHAT, "timed_out") from None
     kept = {name: int(found[settings.topic_prefix + name][1]["retention.ms"]) for name in topics}
     return {name: milliseconds for name, milliseconds in kept.items() if milliseconds >= 0}
+
+
+def topic_id(settings: KafkaSettings, topic: str) -> str:
+    """The id that the cluster gave a topic when it was made; another one of the same name has
+    another. The name itself where there is no such topic. Raises Unavailable."""
+    name = settings.topic_prefix + topic
+    admin = open_admin(settings)
+    try:
+        asked = admin.describe_topics(TopicCollection([name]), request_timeout=SECONDS)
+        found: Uuid = asked[name].result(SECONDS).topic_id
+    except KafkaException as exception:
+        if exception.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return topic
+        raise unavailable(exception) from None
+    except TimeoutError:
+        raise Unavailable(WHAT, "timed_out") from None
+    return str(found)
 
 
 def _found(admin: AdminClient, names: list[str]) -> dict[str, tuple[int, dict[str, str]]]:

@@ -13,14 +13,23 @@ from sinks.redis.settings import RedisSettings
 
 class RedisState:
     """Connects when first used. ``store_set`` answers the id of the set of stores, and is asked
-    with the first claim: it may raise Unavailable. ``member`` names the worker; see RedisJoins."""
+    with the first claim, ``topic_id`` with the first of a topic: both may raise Unavailable.
+    ``member`` names the worker; see RedisJoins."""
 
     def __init__(
-        self, settings: RedisSettings, store_set: Callable[[], str], *, member: str = ""
+        self,
+        settings: RedisSettings,
+        store_set: Callable[[], str],
+        *,
+        topic_id: Callable[[str], str] = str,
+        member: str = "",
     ) -> None:
         self._server = RedisServer(settings)
         self.claims = RedisClaims(
-            self._server, store_set, keep_seconds=round(settings.claim_hours * 3_600)
+            self._server,
+            store_set,
+            topic_id=topic_id,
+            keep_seconds=round(settings.claim_hours * 3_600),
         )
         self.joins = RedisJoins(self._server, store_set, member=member)
         self.vectors = RedisCache(self._server, "vectors")

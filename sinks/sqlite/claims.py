@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from hashlib import blake2b
 from typing import NamedTuple
@@ -43,7 +43,7 @@ class Held(NamedTuple):
 
 
 class SqliteClaims:
-    """:class:`schemas.ports.Claims` in a namespace of (this file's store set, topic).
+    """:class:`schemas.ports.Claims` in a namespace of (this file's store set, topic id).
 
     Verdicts do not wait for commits. A write that fails later is forgotten and its error raised
     by the next call and by :meth:`flush`, which the barrier calls before it commits offsets.
@@ -57,12 +57,14 @@ class SqliteClaims:
         self,
         database: Database,
         *,
+        topic_id: Callable[[str], str] = str,
         ttl: int = TTL_MS,
         keep: int = KEEP_MS,
         limit: int = 5_000_000,
         remembered: int = 20_000,
     ) -> None:
         self._database = database
+        self._topic_id = topic_id
         self._ttl = ttl
         self._keep = keep
         self._limit = limit
@@ -73,7 +75,7 @@ class SqliteClaims:
         """See :meth:`schemas.ports.Claims.claim`. Raises Unavailable, and then has claimed none."""
         with self._lock:
             self._recent.settle()
-            keys = [_key(c.origin.topic, c.id.kind, c.id.id) for c in claims]
+            keys = [self._key(c.origin.topic, c.id.kind, c.id.id) for c in claims]
             held = self._held(keys)
             verdicts: list[Verdict] = []
             made: dict[bytes, Held | None] = {}
@@ -95,7 +97,7 @@ class SqliteClaims:
         """See :meth:`schemas.ports.Claims.release`."""
         with self._lock:
             self._recent.settle()
-            keys = [_key(origin.topic, id_.kind, id_.id) for id_, origin in held]
+            keys = [self._key(origin.topic, id_.kind, id_.id) for id_, origin in held]
             now = self._held(keys)
             gone: list[tuple[bytes, int, int]] = []
             for key, (_, origin) in zip(keys, held, strict=True):
@@ -144,6 +146,6 @@ class SqliteClaims:
 
         return self._database.submit(PART, job)
 
-
-def _key(topic: str, kind: Kind, id_: str) -> bytes:
-    return blake2b(f"{topic}\0{kind}\0{id_}".encode(), digest_size=16).digest()
+    def _key(self, topic: str, kind: Kind, id_: str) -> bytes:
+        name = f"{self._topic_id(topic)}\0{kind}\0{id_}".encode()
+        return blake2b(name, digest_size=16).digest()
