@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from confluent_kafka import Producer
+import pytest
+from confluent_kafka import KafkaError, Producer
 
+from flows.kafka import GroupOffsets
 from flows.prove import Report
 from flows.prove import prove as run_prove
+from flows.prove.kafkalog import KafkaLogView
 from flows.settings import Settings, load_settings
+from schemas.log import Partition
 from sinks.kafka.settings import KafkaSettings
 from tests.flows import tiny
 from tests.flows.kafka.world import PARTITIONS, PROMPTS, delete_before
@@ -103,3 +107,78 @@ def test_what_the_topic_lost_is_expired_and_duplicates_of_it_still_count(
     assert report.ok, report.exceptions
     assert states(report) == {"expired": 4, "duplicate": 4}
     assert report.codes["duplicate"] == {"first_expired": 4}
+
+
+def test_what_expired_before_it_was_read_is_lost(tmp_path: Path, settings: KafkaSettings) -> None:
+    worker = over_kafka(tmp_path, settings)
+    prompts = [e for e in tiny.events(40) if "prompt" in e]
+    send(settings, prompts)
+    run(worker)
+    send(settings, prompts)
+    offsets = GroupOffsets(settings)
+    committed = offsets.load()[Partition(PROMPTS, 0)].offset
+    offsets.close()
+    delete_before(settings, PROMPTS, 0, committed + 2)
+    report = prove(worker)
+    assert [(x.partition, x.offset, x.code) for x in report.exceptions] == [
+        (0, committed, "expired_unread"),
+        (0, committed + 1, "expired_unread"),
+    ]
+
+
+def test_records_may_expire_while_they_are_proved(tmp_path: Path, settings: KafkaSettings) -> None:
+    worker = over_kafka(tmp_path, settings)
+    send(settings, [e for e in tiny.events(40) if "prompt" in e])
+    run(worker)
+
+    class Late(KafkaLogView):
+        """Retention is quicker than the reader of the first partition."""
+
+        def read(self, partition: Partition, first: int, end: int) -> Any:
+            if partition == Partition(PROMPTS, 0):
+                delete_before(settings, PROMPTS, 0, 2)
+            return super().read(partition, first, end)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flows.prove.kafkalog.KafkaLogView", Late)
+        report = prove(worker)
+    assert report.ok, report.exceptions
+    found = states(report)
+    assert found["expired"] == 2
+    assert found["written"] + found.get("duplicate", 0) == report.offsets - 2
+
+
+def test_an_end_that_a_new_leader_says_too_early_is_no_end(settings: KafkaSettings) -> None:
+    """What it leaves out would pass for control records."""
+
+    class Message:
+        def __init__(self, offset: int, error: int | None = None) -> None:
+            self._offset, self._error = offset, None if error is None else KafkaError(error)
+
+        def error(self) -> KafkaError | None:
+            return self._error
+
+        def offset(self) -> int:
+            return self._offset
+
+        def timestamp(self) -> tuple[int, int]:
+            return 1, 1
+
+        def headers(self) -> None:
+            return None
+
+        key = value = headers
+
+    class Behind:
+        batches: ClassVar = [
+            [Message(0), Message(1, KafkaError._PARTITION_EOF)],
+            [Message(1), Message(2, KafkaError._PARTITION_EOF)],
+        ]
+
+        def consume(self, *_: object) -> list[Message]:
+            return self.batches.pop(0)
+
+    view = KafkaLogView(settings)
+    batches = view._batches(Behind(), Partition(PROMPTS, 0), 2)  # type: ignore[arg-type]
+    assert [r.origin.offset for batch in batches for r in batch] == [0, 1]
+    view.close()
