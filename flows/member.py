@@ -22,6 +22,8 @@ from flows.settings import Settings
 SUSPECTS = "suspects"
 HUNG = 75
 """The exit code of a member that ended itself on an event that hung."""
+NOT_STARTED = 71
+"""What stands for the exit code of one that could not be started (EX_OSERR)."""
 
 _log = structlog.get_logger("supervisor")
 
@@ -96,7 +98,7 @@ class Member:
         self._started = 0.0
         self._step = 0
         self._heard = 0.0
-        self._deaths: deque[float] = deque()
+        self._deaths: deque[float] = deque(maxlen=rules.deaths)
 
     @property
     def due(self) -> bool:
@@ -104,22 +106,26 @@ class Member:
 
     @property
     def crashing(self) -> bool:
-        """Whether it dies again and again."""
+        """Whether it dies again and again. Asked by several threads."""
         limit = time.monotonic() - self._rules.window
-        while self._deaths and self._deaths[0] < limit:
-            self._deaths.popleft()
-        return len(self._deaths) >= self._rules.deaths
+        return sum(death >= limit for death in tuple(self._deaths)) >= self._rules.deaths
 
     def start(self) -> None:
-        """In a session of its own: Ctrl-C is for the supervisor, who asks its members to stop."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.process = subprocess.Popen(
-            self._command(self.number),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        """In a session of its own: Ctrl-C is for the supervisor, who asks its members to stop. Where
+        the machine has no process or no room for it, that is a death."""
         self._started = self._heard = time.monotonic()
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.process = subprocess.Popen(
+                self._command(self.number),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            _log.error("not_started", worker=self.number, error=type(error).__name__)
+            self.died(NOT_STARTED)
+            return
         _log.info("started", worker=self.number, pid=self.process.pid)
 
     def ended(self) -> int | None:
@@ -158,12 +164,15 @@ class Member:
         return left.port if left is not None and process and left.pid == process.pid else None
 
     def ask(self) -> None:
-        """Asks it how it is; kills it where only a restart helps."""
-        port, process = self.port, self.process
-        if port is None or process is None:
+        """Asks it how it is; kills it where only a restart helps: also one that never says where it
+        can be asked."""
+        process, port = self.process, self.port
+        if process is None:
             return
-        health = ask_health(port)
+        health = None if port is None else ask_health(port)
         now = time.monotonic()
+        if self.process is not process:
+            return  # It ended meanwhile; the next one is not to pay for it.
         if health is not None:
             self.health = health
             self._heard = now
@@ -171,4 +180,4 @@ class Member:
             self._rules.silence
         ):
             _log.error("stuck", worker=self.number, pid=process.pid)
-            self.send(signal.SIGKILL)
+            process.kill()

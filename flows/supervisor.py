@@ -133,13 +133,19 @@ class Supervisor:
         return {m.number: port for m in self.members if (port := m.port) is not None}
 
     def _ask(self) -> None:
+        """Goes on whatever happens: nobody else would see that a member is stuck."""
         while not self._closed.wait(self._rules.every):
             for member in self.members:
-                member.ask()
-            try:
-                write_health(self._settings.data, merged(self.group()))
-            except OSError:
-                _log.warning("no_health_file")
+                self._try("not_asked", member.ask)
+            self._try(
+                "no_health_file", lambda: write_health(self._settings.data, merged(self.group()))
+            )
+
+    def _try(self, trouble: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            _log.warning(trouble, error=type(error).__name__)
 
 
 def supervise(

@@ -19,7 +19,7 @@ from flows.health import Health, read_health
 from flows.ingest import STAGES
 from flows.journal import Journal, SharedSuspects
 from flows.lock import holder_of
-from flows.member import Supervision, member_folder, suspects_file
+from flows.member import Member, Supervision, member_folder, suspects_file
 from flows.members import Group, merge_metrics, merged
 from flows.settings import Settings, load_settings
 from flows.supervisor import LATE, Supervisor, check_settings, supervise
@@ -169,6 +169,87 @@ def test_a_member_that_is_stuck_is_killed_and_started_again(tmp_path: Path) -> N
         until(lambda: (h := supervisor.members[0].health) is not None and h.status == "ok")
 
     assert run(tmp_path, 1, then, plans={1: "stuck\nrun"}) == 0
+
+
+def test_a_member_that_hangs_before_it_says_anything_is_killed(tmp_path: Path) -> None:
+    found = Member(1, tmp_path, lambda _: ["sleep", "60"], Supervision(silence=0.0))
+    found.start()
+    found.ask()
+    codes: list[int | None] = []
+    until(lambda: codes.append(found.ended()) or codes[-1] is not None)  # type: ignore[func-returns-value]
+    assert codes[-1] == -signal.SIGKILL
+
+
+def test_an_answer_that_comes_late_is_not_taken_for_the_next_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one died while it was asked; the new one must not be killed for it."""
+    stuck = Health(
+        pid=1, time=0.0, events=0, rate=0.0, rejected_share=0.0, alert=False, troubles={},
+        status="stuck",
+    )  # fmt: skip
+    found = Member(1, tmp_path, lambda _: ["sleep", "60"], Supervision())
+    found.start()
+
+    def ask(_port: int) -> Health:
+        found.send(signal.SIGKILL)
+        until(lambda: found.ended() is not None)
+        found.start()
+        return stuck
+
+    monkeypatch.setattr("flows.member.ask_health", ask)
+    monkeypatch.setattr(Member, "port", property(lambda _: 1))
+    found.ask()
+    try:
+        assert found.health is None
+        assert found.process is not None
+        assert found.process.poll() is None
+    finally:
+        found.send(signal.SIGKILL)
+        until(lambda: found.ended() is not None)
+
+
+def test_a_member_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    """No process or no room on the disk at this moment is no reason to end all others."""
+    started: list[int] = []
+
+    def command_of(number: int) -> list[str]:
+        started.append(number)
+        good = number == 1 or started.count(2) > 2
+        return member(tmp_path)(number) if good else [str(tmp_path / "not there")]
+
+    rules = Supervision(backoff=(0.0,), every=0.05)
+    settings = load_settings(data=tmp_path, metrics_port=0)
+    supervisor = Supervisor(settings, 2, command_of, rules)
+    ended = threading.Thread(target=supervisor.run)
+    ended.start()
+    try:
+        until(lambda: running(supervisor, 2))
+        assert [m.restarts for m in supervisor.members] == [0, 2]
+    finally:
+        supervisor.stop()
+        ended.join()
+
+
+def test_what_fails_while_members_are_asked_does_not_end_the_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would see that a member is stuck."""
+    asked: list[int] = []
+    ask = Member.ask
+
+    def failing(self: Member) -> None:
+        asked.append(self.number)
+        if len(asked) == 1:
+            raise PermissionError
+        ask(self)
+
+    monkeypatch.setattr(Member, "ask", failing)
+
+    def then(supervisor: Supervisor, port: int) -> None:
+        until(lambda: running(supervisor, 1))
+
+    assert run(tmp_path, 1, then) == 0
 
 
 def test_members_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
