@@ -16,9 +16,11 @@ AGAIN = frozenset({"deadlock", "outdated", "gone", "constraint"})
 """Codes of conflicts between writers: tried again at once, on the spot."""
 REFUSED = "refused_value"
 """The code of a value that the database does not hold: it never will."""
+SERVER = "server_error"
+"""The code of a failure that Neo4j has no name for: its own, or that of what it was given."""
 SLOW = frozenset({"timeout", "too_slow"})
 """Codes of transactions that ran out of time; ``too_slow`` is what the server says of itself."""
-APART = frozenset({"refused_value", "out_of_memory", "server_error"})
+APART = frozenset({REFUSED, "out_of_memory", SERVER})
 """Codes of what may be one record's fault, or that of too many at once: they are tried apart."""
 
 _CODES = {

@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
-from schemas.ports import ERASED, WRITTEN, Result, Status, Stored, Unavailable
+from schemas.ports import ERASED, WRITTEN, Result, Stored, Unavailable
 from schemas.records import GraphRecord, RecordId, Store
 from sinks.common.stamps import Refusal, is_identity
 from sinks.neo4j.client import Client
 from sinks.neo4j.cypher import READ_VERSIONS
-from sinks.neo4j.errors import APART, REFUSED, SLOW
-from sinks.neo4j.model import RECORD, TOMBSTONE
+from sinks.neo4j.errors import APART, REFUSED, SERVER, SLOW
+from sinks.neo4j.model import RECORD, STORE, TOMBSTONE
 from sinks.neo4j.rows import Prepared, prepare, record_key
 from sinks.neo4j.settings import Neo4jSettings
 from sinks.neo4j.transaction import Work
@@ -35,6 +35,7 @@ _COUNT = (
     f"CALL () {{ MATCH (r:{TOMBSTONE}) RETURN count(r) AS erased }} "
     "RETURN records - erased AS count"
 )
+_TRY = f"MATCH (s:{STORE}) SET s.tried = timestamp() RETURN s.key AS key"
 
 T = TypeVar("T")
 
@@ -73,13 +74,13 @@ class Neo4jSink:
                     splits += 1
                     parts[:0] = _parts(part, -(-len(part) // 2))
                     continue
-                alone = apart and len(part) == 1
-                status: Status = "rejected" if alone and error.code == REFUSED else "unavailable"
-                lost = part if alone else [pair for each in (part, *parts) for pair in each]
-                for index, _ in lost:
-                    results[index] = Result(status, error.code)
-                if not alone:
-                    break
+                if apart and len(part) == 1:
+                    ((index, prepared),) = part
+                    results[index] = self._alone(prepared, error)
+                    continue
+                for index, _ in [pair for each in (part, *parts) for pair in each]:
+                    results[index] = Result("unavailable", error.code)
+                break
             else:
                 if time.monotonic() - started < HASTE * self._settings.timeout_seconds:
                     self._most = min(TRANSACTION, 2 * self._most)
@@ -131,6 +132,29 @@ class Neo4jSink:
         rows = self._settings.batch_rows
         self._client.run(lambda transaction: Work(transaction, rows).share(records))
         return self._client.run(lambda transaction: Work(transaction, rows).write(records))
+
+    def _alone(self, prepared: Prepared, error: Unavailable) -> Result:
+        """What becomes of a record that failed by itself. A failure of the server's that has no
+        name is the record's (a property too large for an index that somebody has made, say) where
+        the server takes another write, and this one a second time not."""
+        if error.code == REFUSED:
+            return Result("rejected", REFUSED)
+        if error.code != SERVER or not self._takes_writes():
+            return Result("unavailable", error.code)
+        try:
+            erased = self._write([prepared])
+        except Unavailable as again:
+            if again.code == SERVER:
+                return Result("rejected", "refused_record")
+            return Result("unavailable", again.code)
+        return ERASED if prepared.key in erased else WRITTEN
+
+    def _takes_writes(self) -> bool:
+        """Whether the server does what it is asked, right now and all the way to a commit."""
+        try:
+            return bool(self._client.rows(_TRY))
+        except Unavailable:
+            return False
 
     def _fetch(self, ids: Sequence[RecordId]) -> dict[RecordId, Stored]:
         rows = self._settings.batch_rows

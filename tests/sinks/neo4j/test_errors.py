@@ -16,7 +16,7 @@ from neo4j.exceptions import (
     SessionExpired,
 )
 
-from schemas.ports import Unavailable
+from schemas.ports import WRITTEN, Unavailable
 from schemas.records import GraphRecord, NodeWrite
 from sinks.neo4j import client as client_module
 from sinks.neo4j.client import ATTEMPTS, Client
@@ -86,9 +86,12 @@ def test_errors_of_the_driver(error: BaseException, ours: str) -> None:
 class Scripted(Client):
     """A client whose transactions end as a script says, without a server."""
 
-    def __init__(self, settings: Neo4jSettings, ends: Callable[[Any], set[str]]) -> None:
+    def __init__(
+        self, settings: Neo4jSettings, ends: Callable[[Any], set[str]], *, takes: bool = True
+    ) -> None:
         super().__init__(settings)
         self.ends = ends
+        self.takes = takes
 
     def run(self, work: Callable[[Transaction], Any]) -> Any:
         cells = {
@@ -96,6 +99,11 @@ class Scripted(Client):
             for name, cell in zip(work.__code__.co_freevars, work.__closure__ or (), strict=True)
         }
         return self.ends(cells["records"])
+
+    def rows(self, text: str, **parameters: Any) -> list[dict[str, Any]]:
+        if not self.takes:
+            raise Unavailable("graph", "server_error")
+        return [{"key": "graph"}]
 
 
 def records(count: int) -> list[GraphRecord]:
@@ -120,16 +128,36 @@ def failing(code: str, bad: set[str]) -> Callable[[Any], set[str]]:
 
 
 @pytest.mark.parametrize(
-    ("code", "status"), [("refused_value", "rejected"), ("server_error", "unavailable")]
+    ("code", "takes", "result"),
+    [
+        ("refused_value", True, ("rejected", "refused_value")),
+        ("server_error", True, ("rejected", "refused_record")),
+        ("server_error", False, ("unavailable", "server_error")),
+        ("out_of_memory", True, ("unavailable", "out_of_memory")),
+    ],
 )
 def test_a_poisoned_record_is_found_in_its_batch(
-    settings: Neo4jSettings, code: str, status: str
+    settings: Neo4jSettings, code: str, takes: bool, result: tuple[str, str]
 ) -> None:
-    sink = Neo4jSink(Scripted(settings, failing(code, {stamp(37).id})), settings)
-    results = sink.write(records(100))
+    client = Scripted(settings, failing(code, {stamp(37).id}), takes=takes)
+    results = Neo4jSink(client, settings).write(records(100))
     assert [result.status for result in results[:37]] == ["written"] * 37
-    assert (results[37].status, results[37].code) == (status, code)
+    assert (results[37].status, results[37].code) == result
     assert [result.status for result in results[38:]] == ["written"] * 62
+
+
+def test_a_record_that_fails_alone_is_tried_again_before_it_is_given_up(
+    settings: Neo4jSettings,
+) -> None:
+    tried: list[int] = []
+
+    def ends(_: Any) -> set[str]:
+        tried.append(1)
+        if len(tried) == 1:
+            raise Unavailable("graph", "server_error")
+        return set()
+
+    assert Neo4jSink(Scripted(settings, ends), settings).write(records(1)) == [WRITTEN]
 
 
 def test_what_is_too_much_at_once_passes_in_parts(settings: Neo4jSettings) -> None:
@@ -177,7 +205,7 @@ def test_a_server_that_takes_nothing_is_not_asked_for_each_record(settings: Neo4
         asked.append(len(prepared))
         raise Unavailable("graph", "server_error")
 
-    sink = Neo4jSink(Scripted(settings, ends), settings)
+    sink = Neo4jSink(Scripted(settings, ends, takes=False), settings)
     results = sink.write(records(400))
     assert {(result.status, result.code) for result in results} == {("unavailable", "server_error")}
     assert len(asked) <= 2 * SPLITS + 2
