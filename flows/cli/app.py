@@ -53,6 +53,7 @@ def _register() -> None:
     from flows.cli.dlq import reconcile
     from flows.cli.embed import app as embed_app
     from flows.cli.enrich import enrich
+    from flows.cli.erase import erase
     from flows.cli.graph import app as graph_app
     from flows.cli.log import app as log_app
     from flows.cli.lookups import search, show_app, similar, usage
@@ -75,6 +76,7 @@ def _register() -> None:
     app.add_typer(dlq_app, name="dlq")
     app.command()(reconcile)
     app.command()(enrich)
+    app.command()(erase)
     app.add_typer(embed_app, name="embed")
     app.command()(prove)
     app.add_typer(stores_app, name="stores")

@@ -60,3 +60,19 @@ def list_(as_json: AsJson = False, config: Config = None) -> None:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
         console().print(table("", columns, rows))
+
+
+@app.command()
+def purge(as_json: AsJson = False, config: Config = None) -> None:
+    """Remove from the queues what every group has settled: what it held of erased events, too.
+
+    Nothing that still waits is removed. Dead letters stay.
+    """
+    from sinks.kafka.purge import purge as run_purge
+
+    done = run_purge(load(config, None).kafka)
+    if as_json:
+        print_json(done)
+        return
+    rows = [(t, p.removed, p.left, ", ".join(p.behind) or "–") for t, p in done.items()]
+    console().print(table("", ("queue", "removed", "left", "groups that are behind"), rows))
