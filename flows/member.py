@@ -111,8 +111,8 @@ class Member:
         return sum(death >= limit for death in tuple(self._deaths)) >= self._rules.deaths
 
     def start(self) -> None:
-        """In a session of its own: Ctrl-C is for the supervisor, who asks its members to stop. Where
-        the machine has no process or no room for it, that is a death."""
+        """In a session of its own: Ctrl-C is for the supervisor, who asks its members to stop.
+        Where the machine has no process or no room for it, that is a death."""
         self._started = self._heard = time.monotonic()
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -20,38 +20,65 @@ from schemas.ports import Damaged, Unavailable
 LAST_SAMPLE = 3.0
 """Seconds that the end of a run waits for the last sample: a server may not answer."""
 
+REFRESH = 0.25
+"""Seconds between two looks at what is shown."""
+
 Display = Callable[[RunSummary], None]
 
 _log = structlog.get_logger("sampling")
 
 
+class HealthFile:
+    """Leaves the health in the data folder a few times a second, until it is closed: from the start
+    of a worker on, which may wait for a server."""
+
+    def __init__(self, data: Path, health: Callable[[], Health], refresh: float = REFRESH) -> None:
+        self._data = data
+        self._health = health
+        self._closed = threading.Event()
+        self._thread = threading.Thread(
+            target=self._serve, args=(refresh,), name="health", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops after it was left once more."""
+        self._closed.set()
+        self._thread.join(LAST_SAMPLE)
+        self._leave()
+
+    def _serve(self, refresh: float) -> None:
+        while not self._closed.is_set():
+            self._leave()
+            self._closed.wait(refresh)
+
+    def _leave(self) -> None:
+        _try(lambda: write_health(self._data, self._health()))
+
+
 class Sampler:
-    """Two threads: one calls ``display`` and leaves the health in the data folder a few times a
-    second, the other measures every ``every`` seconds, however long a store takes to answer."""
+    """Two threads: one calls ``display`` a few times a second, the other measures every ``every``
+    seconds, however long a store takes to answer."""
 
     def __init__(
         self,
         *,
-        data: Path,
         lag: Callable[[], dict[str, int]],
         stores: Stores,
         stats: RunStats,
         metrics: Metrics,
         control: Control,
-        health: Callable[[], Health],
         hit_rates: Callable[[], dict[str, float]],
         usage: Callable[[], dict[str, int]] = dict,
         every: float,
         display: Display | None = None,
-        refresh: float = 0.25,
+        refresh: float = REFRESH,
     ) -> None:
-        self._data = data
         self._measure_lag = lag
         self._stores = stores
         self._stats = stats
         self._metrics = metrics
         self._control = control
-        self._health = health
         self._hit_rates = hit_rates
         self._usage = usage
         self._every = every
@@ -87,9 +114,9 @@ class Sampler:
             self._tell()
 
     def _tell(self) -> None:
-        self._try(lambda: write_health(self._data, self._health()))
-        if self._display is not None:
-            self._display(self.summary())
+        display = self._display
+        if display is not None:
+            _try(lambda: display(self.summary()))
 
     def _sample(self) -> None:
         """Measures the lag more often where it is shown."""
@@ -97,7 +124,7 @@ class Sampler:
         sampled = time.monotonic() - self._every + self._refresh
         closed = self._closed.wait(self._refresh)
         while True:
-            self._try(self._locate)
+            _try(self._locate)
             if closed and self._control.stopping:
                 return  # Who waits for the end of a worker has no time for sizes.
             if closed or time.monotonic() - sampled >= self._every:
@@ -114,17 +141,21 @@ class Sampler:
     def _measure(self) -> None:
         """Each by itself: of what does not answer, the last sample stands."""
         stores, metrics = self._stores, self._metrics
-        self._try(lambda: metrics.graph_size(*stores.views.graph.counts()))
-        self._try(lambda: metrics.sizes(stores.sizes()))
-        self._try(lambda: metrics.backlog(stores.parking.backlog()))
-        self._try(lambda: metrics.requests(stores.requests.backlog()))
-        self._try(lambda: metrics.letters(stores.letters.at_most()))
-        metrics.hit_rates(self._hit_rates())
-        metrics.embedding(self._usage())
+        _try(lambda: metrics.graph_size(*stores.views.graph.counts()))
+        _try(lambda: metrics.sizes(stores.sizes()))
+        _try(lambda: metrics.backlog(stores.parking.backlog()))
+        _try(lambda: metrics.requests(stores.requests.backlog()))
+        _try(lambda: metrics.letters(stores.letters.at_most()))
+        _try(lambda: metrics.hit_rates(self._hit_rates()))
+        _try(lambda: metrics.embedding(self._usage()))
 
-    def _try(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except (Unavailable, Damaged, UserError, OSError) as error:
-            # The writers meet the same fault and decide; a missing sample harms nobody.
-            _log.debug("no_sample", error=type(error).__name__)
+
+def _try(action: Callable[[], None]) -> None:
+    """A missing sample harms nobody; a thread that has ended would leave the last one for good."""
+    try:
+        action()
+    except (Unavailable, Damaged, UserError, OSError) as error:
+        # The writers meet the same fault and decide.
+        _log.debug("no_sample", error=type(error).__name__)
+    except Exception as error:
+        _log.warning("no_sample", error=type(error).__name__)

@@ -33,7 +33,7 @@ from flows.metrics import Metrics
 from flows.pipeline import Pipeline, build_pipeline
 from flows.reconcile import reconciling
 from flows.requests import RequestWriter
-from flows.sampling import Display, Sampler
+from flows.sampling import Display, HealthFile, Sampler
 from flows.settings import Settings, load_settings
 from flows.source import LogSource, Reading, Settle, Span
 from flows.stats import RunStats, RunSummary
@@ -137,6 +137,7 @@ def prepared(
             return assess(control, stats.summary(), limit=limit, port=port)
 
         port = _serve(settings, metrics, health, stack)
+        stack.callback(HealthFile(data, health).close)
         keys = worker_keys(settings)
         stores = stack.enter_context(open_stores(settings, keys, member))
         claims = CountedClaims(stores.claims, control, metrics)
@@ -169,13 +170,11 @@ def prepared(
         )
         stack.callback(part.close)
         sampler = Sampler(
-            data=data,
             lag=bus.lag,
             stores=stores,
             stats=stats,
             metrics=metrics,
             control=control,
-            health=health,
             hit_rates=pipeline.hit_rates,
             usage=pipeline.usage,
             every=settings.metrics.sample_seconds,

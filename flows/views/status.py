@@ -58,6 +58,8 @@ def status_of(settings: Settings) -> Status:
     """Reads the log's ends, the store file and what the worker last said of itself."""
     worker = holder_of(settings.data)
     health = read_health(settings.data) if worker is not None else None
+    if health is not None and health.pid != worker:
+        health = None  # Of the one before.
     troubles = dict(health.troubles) if health else {}
     blocking = dict(health.blocking) if health else {}
     keys = load_keys(settings.data, create=False)

@@ -175,9 +175,8 @@ def test_a_member_that_hangs_before_it_says_anything_is_killed(tmp_path: Path) -
     found = Member(1, tmp_path, lambda _: ["sleep", "60"], Supervision(silence=0.0))
     found.start()
     found.ask()
-    codes: list[int | None] = []
-    until(lambda: codes.append(found.ended()) or codes[-1] is not None)  # type: ignore[func-returns-value]
-    assert codes[-1] == -signal.SIGKILL
+    until(lambda: found.ended() is not None)
+    assert found.code == -signal.SIGKILL
 
 
 def test_an_answer_that_comes_late_is_not_taken_for_the_next_process(
