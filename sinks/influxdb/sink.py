@@ -77,7 +77,7 @@ class InfluxSink:
                     outcomes |= {made.id: lost for each in (part, *parts) for made in each}
                     break
                 if len(part) == 1:
-                    outcomes[part[0].id] = Result("rejected", error.code)
+                    outcomes[part[0].id] = self._refused(part[0], error.code)
                 else:
                     # Which line is at fault is told in words only: halves tell it too.
                     half = len(part) // 2
@@ -150,6 +150,15 @@ class InfluxSink:
             size += len(made.record)
         if part:
             yield part
+
+    def _refused(self, made: Point, code: str) -> Result:
+        """Of the two lines of a point Influx may refuse one and take the other, which goes: what is
+        a dead letter is not in the store as well."""
+        try:
+            self._versions.remove_version(made)
+        except Unavailable as error:
+            return Result("unavailable", error.code, error.retry_after)
+        return Result("rejected", code)
 
     def _admit(self, points: Sequence[Point], deadline: Deadline) -> dict[RecordId, Result]:
         ids = [made.id for made in points]

@@ -70,6 +70,17 @@ class Versions:
         """Removes one point."""
         self._client.delete(self._bucket, place.time, place.predicate, deadline)
 
+    def remove_version(self, made: Point) -> None:
+        """Removes what is there of one version of a record."""
+        statement = (
+            f"SELECT {_ROW} FROM {EVENT} WHERE kind = '{made.id.kind}' "  # noqa: S608
+            f"AND version = '{made.version}' AND time = {made.time}"
+        )
+        (rows,) = self._client.query(self._bucket, [statement], self._client.deadline())
+        places = [place for place in map(event_row, rows) if place.id == made.id]
+        for place in (*places, record_place(made.id, made.version, made.time)):
+            self.remove(place, self._client.deadline())
+
     def remove_all(self, times: Mapping[RecordId, int]) -> None:
         """Removes all versions of records whose times are known."""
         statements = [

@@ -243,6 +243,23 @@ def test_a_point_that_the_server_refuses_does_not_take_others_along(store: Influ
         ("rejected", "refused"),
         *[("written", "")] * 3,
     ]
+    # Of its two lines the server has taken the one that it did not mind.
+    assert store.sink.fetch([spoilt.stamp.record_id]) == {}
+    assert store.sink.count() == 6
+    assert spoilt.stamp.id not in {row.get("event_id") for row in rows(store, EVENT)}
+
+
+def test_a_version_that_the_server_refuses_leaves_the_one_before(store: InfluxStore) -> None:
+    before = point(7)
+    written(store, before)
+    client = store.sink._client
+    foreign = f"event,kind=x latency_ms=1.5 {before.time_ns}"
+    client.write(store.sink._bucket, foreign, client.deadline())
+    (result,) = store.sink.write([point(7, 2, latency_ms=7)])
+    assert (result.status, result.code) == ("rejected", "refused")
+    (held,) = store.sink.fetch([before.stamp.record_id]).values()
+    assert held.stamp == before.stamp
+    assert store.sink.count() == 1
 
 
 def test_points_outside_the_retention_are_refused(opened: Callable[..., InfluxStore]) -> None:
