@@ -32,6 +32,8 @@ TRIAL: Final = 3
 SPLITS: Final = 24
 """Most requests more, in one call, to find the text that the service refuses."""
 
+MALFORMED: Final = "malformed_answer"
+
 _PAUSES: Final = (0.5, 1.0, 2.0)
 _REFUSES_TEXT: Final = frozenset({400, 413, 422})
 _REFUSES_US: Final = frozenset({401, 403, 404})
@@ -153,7 +155,7 @@ class RemoteEmbedder:
     def _some(self, texts: Sequence[str], call: _Call) -> list[bytes | None]:
         """One request, and more where the service refuses one of the texts."""
         try:
-            return list(self._request(texts, call))
+            return self._request(texts, call)
         except Refused as error:
             call.error = error
             if error.status not in _REFUSES_TEXT:
@@ -167,7 +169,7 @@ class RemoteEmbedder:
         middle = len(texts) // 2
         return self._some(texts[:middle], call) + self._some(texts[middle:], call)
 
-    def _request(self, texts: Sequence[str], call: _Call) -> list[bytes]:
+    def _request(self, texts: Sequence[str], call: _Call) -> list[bytes | None]:
         """Sends one request until it is answered or no retry helps. Raises Unavailable."""
         body = self._api.request(texts, call.purpose)
         # A service that hangs must not cost every chunk the whole time: what failed last is tried
@@ -177,17 +179,21 @@ class RemoteEmbedder:
         most = self._timeout / TRIAL if trial else self._timeout
         for attempt in range(retries + 1):
             self._holdoff.check()
+            left = min(most, call.end - self._clock())
+            if left <= 0:
+                # Its answer would be billed, and nobody would wait for it.
+                raise Unavailable(WHAT, "timeout")
             try:
-                left = min(most, call.end - self._clock())
                 reply = self._api.read(self._service.post(self._api.path, body, left))
+                self._bill(reply.tokens)
                 vectors = self._checked(reply, len(texts))
             except Malformed:
-                error: Unavailable = Unavailable(WHAT, "malformed_answer")
+                error: Unavailable = Unavailable(WHAT, MALFORMED)
             except Unavailable as failed:
                 error = failed
             else:
                 self._holdoff.worked()
-                self._count(len(texts), reply.tokens)
+                self._answered(vectors, call)
                 return vectors
             self._add(requests=1, failures=1)
             if isinstance(error, Refused) and error.status in _REFUSES_TEXT:
@@ -202,31 +208,39 @@ class RemoteEmbedder:
             self._wait(pause)
         raise AssertionError
 
-    def _checked(self, reply: Reply, count: int) -> list[bytes]:
-        """Of unit length. Raises Malformed."""
+    def _checked(self, reply: Reply, count: int) -> list[bytes | None]:
+        """Of unit length; None for a text of which the service made none (zeros, NaN). Raises
+        Malformed where that is all of several, or anything else is not as it was asked for."""
         if len(reply.vectors) != count:
             raise Malformed
-        vectors = []
+        vectors: list[bytes | None] = []
         for vector in reply.vectors:
             if vector.shape != (self.dimensions,):
                 raise Malformed
             exact = vector.astype(np.float64)
             length = float(np.linalg.norm(exact))
-            if not np.isfinite(length) or length == 0.0:
-                raise Malformed
-            vectors.append((exact / length).astype("<f4").tobytes())
+            sound = np.isfinite(length) and length > 0.0
+            vectors.append((exact / length).astype("<f4").tobytes() if sound else None)
+        if count > 1 and not any(vectors):
+            raise Malformed
         return vectors
 
-    def _count(self, texts: int, tokens: int) -> None:
+    def _answered(self, vectors: Sequence[bytes | None], call: _Call) -> None:
+        found = sum(vector is not None for vector in vectors)
+        self._add(requests=1, texts=found)
+        if found < len(vectors):
+            call.error = Unavailable(WHAT, MALFORMED)
+            _log.warning("texts_without_vector", texts=len(vectors) - found)
+
+    def _bill(self, tokens: int) -> None:
         try:
             price = self._price(self._api.model_id, self._api.provider)
         except Unavailable:
             price = None
         if price is None:
-            self._add(requests=1, texts=texts, tokens=tokens, unpriced_tokens=tokens)
+            self._add(tokens=tokens, unpriced_tokens=tokens)
         else:
-            cost = tokens * price.input
-            self._add(requests=1, texts=texts, tokens=tokens, cost_pico_usd=cost)
+            self._add(tokens=tokens, cost_pico_usd=tokens * price.input)
 
     def _add(self, **counts: int) -> None:
         with self._lock:

@@ -470,3 +470,56 @@ def test_what_is_incomplete_stays_so_when_shortened() -> None:
     with pytest.raises(Incomplete) as caught:
         Projected(Half(vectors), projection).embed(["0", "1"])
     assert caught.value.vectors == [None, projection.apply(vectors[1].tobytes())]
+
+
+def broken(text: str, vector: list[float]) -> Any:
+    """The service, which makes this of one text."""
+
+    def answer(path: str, headers: dict[str, str], body: Any) -> Any:
+        status, found, content = cohere(path, headers, body)
+        if text in body["texts"]:
+            content["embeddings"]["float"][body["texts"].index(text)] = vector
+        return status, found, content
+
+    return answer
+
+
+def test_a_text_that_a_service_makes_no_vector_of_costs_no_other_its_vector(made: Any) -> None:
+    """Else everything that is ever sent together with it would wait for ever."""
+    world = made("cohere", retries=0)
+    world.service.api = broken(TEXTS[3], [0.0] * 1536)
+    with pytest.raises(Incomplete) as caught:
+        world.embedder.embed(TEXTS[:9])
+    assert caught.value.code == "malformed_answer"
+    expected = [None if n == 3 else unit(text, 1536) for n, text in enumerate(TEXTS[:9])]
+    assert caught.value.vectors == expected
+    assert world.embedder.embed([TEXTS[4]]) == [unit(TEXTS[4], 1536)], "it is not held off"
+    world.service.api = broken(TEXTS[3], [1.0] * 7)
+    with pytest.raises(Unavailable) as caught_whole:
+        world.embedder.embed(TEXTS[:9])
+    assert not isinstance(caught_whole.value, Incomplete)
+
+
+def test_what_is_billed_for_an_answer_of_no_use_is_counted(made: Any) -> None:
+    world = made("cohere", retries=1)
+    world.service.api = broken(TEXTS[3], [1.0] * 7)
+    with pytest.raises(Unavailable):
+        world.embedder.embed(TEXTS[:9])
+    usage = world.embedder.usage()
+    assert (usage["requests"], usage["failures"], usage["texts"]) == (2, 2, 0)
+    assert (usage["tokens"], usage["cost_pico_usd"]) == (2 * 27, 2 * 27 * 20_000)
+
+
+def test_nothing_is_sent_whose_answer_nobody_would_wait_for(made: Any) -> None:
+    """The time of the whole call is over: it would be billed, and thrown away."""
+    world = made("openai")
+    world.service.refuses = lambda texts: _overslept(world, texts)
+    with pytest.raises(Unavailable):
+        world.embedder.embed(["a", "b"])
+    assert len(world.service.requests) == 1
+
+
+def _overslept(world: Any, texts: Sequence[str]) -> bool:
+    """A refusal of two texts that took all the time there was."""
+    world.clock.now += SECONDS + 1
+    return len(texts) > 1
