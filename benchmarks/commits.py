@@ -33,14 +33,13 @@ class Commits:
                 "auto.offset.reset": "earliest",
             }
         )
-        listed = self._consumer.list_topics(TOPIC, 10).topics[TOPIC].partitions
-        if len(listed) != 1:
-            raise RuntimeError(f"{TOPIC} has {len(listed)} partitions, not the one of deploy.local")
         self._next = 0
-        self._consumer.assign([TopicPartition(TOPIC, 0, 0)])
+        self._begun = False
 
     def catch_up(self) -> None:
-        """Reads to what is its end now."""
+        """Reads to what is its end now. The topic is made with the first group."""
+        if not self._begun and not self._begin():
+            return
         _, end = self._consumer.get_watermark_offsets(TopicPartition(TOPIC, 0), 10)
         while self._next < end:
             for message in self._consumer.consume(1_000, 0.2):
@@ -65,6 +64,16 @@ class Commits:
 
     def close(self) -> None:
         self._consumer.close()
+
+    def _begin(self) -> bool:
+        listed = self._consumer.list_topics(timeout=10).topics
+        if TOPIC not in listed:
+            return False
+        if len(listed[TOPIC].partitions) != 1:
+            raise RuntimeError(f"{TOPIC} has several partitions, not the one of deploy.local")
+        self._consumer.assign([TopicPartition(TOPIC, 0, 0)])
+        self._begun = True
+        return True
 
     def _take(self, key: bytes | None, value: bytes | None, moment: int) -> None:
         if key is None or value is None or struct.unpack_from(">h", key)[0] not in _COMMIT_VERSIONS:
