@@ -25,6 +25,8 @@ EVENTS = int(os.environ.get("EVENTS", "1500"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 FAST = '[embed]\nmode = "off"\n[pii.detect]\nnames = false\n'
 SLICES = 12
+PATIENT = 10
+"""Times that a store may take nothing of what is parked."""
 
 
 class Calm(NamedTuple):
@@ -75,10 +77,17 @@ def finish(bench: FleetBench, worker: Worker, calm: Calm) -> None:
     bus.close()
     worker.signal(signal.SIGTERM)
     worker.wait(0)
-    for _ in range(10):
-        if not any(backlog(bench).values()):
-            break
+    drain(bench)
+
+
+def drain(bench: FleetBench) -> None:
+    """Reconciles until nothing is parked, as often as it takes, while it helps."""
+    left, vain = sum(backlog(bench).values()), 0
+    while left:
         bench.command("reconcile")
+        before, left = left, sum(backlog(bench).values())
+        vain = 0 if left < before else vain + 1
+        assert vain < PATIENT, f"{left} records stay parked"
 
 
 def lag(bus: KafkaBus) -> float:
