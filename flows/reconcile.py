@@ -67,13 +67,22 @@ def reconciling(
     """Drains the queues beside a worker that has opened these stores, until the block ends.
 
     Looks every few seconds whether something waits, and only then reads a queue: an idle one costs
-    nothing. A drain that fails is started again; meanwhile the worker is degraded, not ended.
+    nothing. What the worker finds to be back is drained at once. A drain that fails is started
+    again; meanwhile the worker is degraded, not ended.
     """
     ended = threading.Event()
     lanes: dict[Store, Lane] = {}
+    shut: set[str] = set()
 
     def watch() -> None:
         while not ended.wait(every):
+            for name, state in control.circuits.items():
+                if state != "closed":
+                    shut.add(name)
+                elif name in shut:
+                    shut.discard(name)
+                    if name in lanes:
+                        lanes[name].hurry()
             try:
                 backlog = stores.parking.backlog()
             except (Unavailable, UserError, Damaged):
@@ -114,6 +123,10 @@ class Lane:
 
     def start(self) -> None:
         self._thread.start()
+
+    def hurry(self) -> None:
+        """The store takes records again."""
+        self._part.hurry()
 
     def join(self, seconds: float | None = None) -> None:
         self._thread.join(seconds)

@@ -122,6 +122,12 @@ class QueuePart(StatefulSourcePartition[tuple[str, Batch], None]):
         self._awake: datetime | None = None
         self._finished = False
         self._draining = 0
+        self._hurry = False
+
+    def hurry(self) -> None:
+        """The store takes records again: does not wait any longer, if it does. Safe in any
+        thread."""
+        self._hurry = True
 
     def next_batch(self) -> list[tuple[str, Batch]]:
         self._awake = None
@@ -157,6 +163,8 @@ class QueuePart(StatefulSourcePartition[tuple[str, Batch], None]):
         if self._finished or self._control.stopping:
             self._draining = 1
             return []
+        if self._hurry and time.monotonic() < self._not_before:
+            self._hurry, self._not_before, self._delay = False, 0.0, self._drain.first
         if time.monotonic() < self._not_before:
             if not self._ahead:
                 # Nothing new is wanted, but whoever reads a queue in a group has to be heard of.

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from flows.reconcile import Lanes
+from flows.control import Control
+from flows.reconcile import Lanes, reconciling
 from flows.reconciling import MOST_ATTEMPTS, Drain
 from flows.settings import Settings
 from flows.stores import Stores
@@ -150,6 +151,18 @@ def test_a_store_that_is_down_holds_up_no_other_and_drains_when_it_is_back(world
         until(lambda: world.parking.backlog() == dict.fromkeys(STORES, 0))
     assert all(set(world.sinks[store].held) == expected[store] for store in STORES)
     assert world.letters.count() == 0
+
+
+def test_a_queue_is_drained_as_soon_as_the_worker_finds_its_store_back(world: World) -> None:
+    expected = world.park("graph", 30)
+    sink, control = world.sinks["graph"], Control(quiet=True)
+    sink.answer = lambda record: Result("unavailable", "refused")
+    control.circuit("graph", "open")
+    with reconciling(world, control, Drain(follow=True, first=1_000.0), every=0.02):  # type: ignore[arg-type]
+        until(lambda: sink.calls > 0)
+        sink.answer = lambda record: WRITTEN
+        control.circuit("graph", "closed")
+        until(lambda: set(sink.held) == expected)
 
 
 def test_anybody_may_see_what_waits_without_taking_it(world: World) -> None:
