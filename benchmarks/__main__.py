@@ -15,7 +15,17 @@ import typer
 from benchmarks import corpus, machine
 from benchmarks.readme import write_readme
 
-BENCHMARKS = ("worker", "models", "stages", "latency", "pii", "sinks", "scaling", "delivery", "restart")
+BENCHMARKS = (
+    "worker",
+    "models",
+    "stages",
+    "latency",
+    "pii",
+    "sinks",
+    "scaling",
+    "delivery",
+    "restart",
+)
 RESULTS = Path(__file__).with_name("results")
 
 

@@ -9,7 +9,18 @@ from typing import Any
 
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- results: written by python -m benchmarks -->\n", "<!-- end of results -->\n"
-ORDER = ("worker", "models", "stages", "latency", "pii", "sinks", "scaling", "delivery", "restart", "faults")
+ORDER = (
+    "worker",
+    "models",
+    "stages",
+    "latency",
+    "pii",
+    "sinks",
+    "scaling",
+    "delivery",
+    "restart",
+    "faults",
+)
 
 
 def write_readme(results: Path) -> None:
