@@ -23,6 +23,7 @@ BENCHMARKS = (
     "pii",
     "sinks",
     "scaling",
+    "outage",
     "delivery",
     "restart",
 )

@@ -17,6 +17,7 @@ ORDER = (
     "pii",
     "sinks",
     "scaling",
+    "outage",
     "delivery",
     "restart",
     "faults",
