@@ -28,6 +28,9 @@ BATCH: Final = 500
 REMEMBERED: Final = 20_000
 LONG: Final = 512
 """Characters: longer names are not remembered, so that the bound is one of memory too."""
+LASTING: Final = 30.0
+"""Seconds: a stream that ends sooner, without an update, is asked for again after ever longer
+pauses: each subscription makes everything forgotten."""
 CODES: Final = {
     grpc.StatusCode.UNAVAILABLE: "unreachable",
     grpc.StatusCode.DEADLINE_EXCEEDED: "timeout",
@@ -148,9 +151,13 @@ class GrpcRegistry:
                 literal = key in model.names
                 if literal or not colon or self._known_provider(head) is None:
                     return model
-            elif provider_name(model.provider) == provider_name(owner):
+            elif self._canonical(model.provider) == self._canonical(owner):
                 return model
         return None
+
+    def _canonical(self, provider: str) -> str:
+        """One name for all spellings of a provider."""
+        return provider_name(self._known_provider(provider) or provider)
 
     def _answers(self, keys: Iterable[str]) -> dict[str, Model | None]:
         """Remembered or asked for. Raises Unavailable."""
@@ -217,6 +224,8 @@ class GrpcRegistry:
         failures = 0
         told = ""
         while not self._stop.is_set():
+            began = self._clock()
+            updates = 0
             try:
                 call = self._stub.StreamModelUpdates(pb.StreamModelUpdatesRequest())
                 with self._lock:
@@ -230,9 +239,9 @@ class GrpcRegistry:
                     self._forget_all()
                     self._holdoff.worked()
                     self.following = True
-                    failures, told = 0, ""
                 for update in call:
                     self._forget(update.model)
+                    updates += 1
                 code = "ended"
             except grpc.RpcError as error:
                 code = _code(error)
@@ -240,6 +249,8 @@ class GrpcRegistry:
                 return
             if self._stop.is_set():
                 return
+            if updates or (self.following and self._clock() - began > LASTING):
+                failures, told = 0, ""
             if self.following:
                 self.following = False
                 self._forget_all()
@@ -262,12 +273,12 @@ class GrpcRegistry:
         if model is None:
             self._forget_all()
             return
-        names = model.names | {qualified(model.provider, name) for name in model.names}
         with self._lock:
             self._generation += 1
             for key, (_, held) in list(self._held.items()):
                 same = held is not None and (held.provider, held.id) == (model.provider, model.id)
-                if same or key in names:
+                # Of any provider: events may spell it otherwise than the registry does.
+                if same or key in model.names or key.partition(":")[2] in model.names:
                     del self._held[key]
 
 

@@ -88,8 +88,9 @@ def _prices(message: pb.Model) -> list[WrittenPrice]:
     if rates == (0.0, 0.0):  # What the field holds when nobody has set it.
         return []
     day = message.released_at.ToDatetime().date() if message.HasField("released_at") else _FIRST_DAY
-    # The shortest decimal that is the double: what the registry's people have written.
-    values = [Decimal(repr(rate)) * 1000 for rate in rates]
+    # What the registry's people have written. A double has every decimal of 15 digits exactly, and
+    # what lies behind is left over from reckoning (0.14 / 1000 is 0.00014000000000000001).
+    values = [Decimal(format(rate, ".15g")) * 1000 for rate in rates]
     if not all(value.is_finite() for value in values):
         raise ValueError
     for value in values:

@@ -423,3 +423,88 @@ def test_tls_with_an_authority_of_ones_own_and_never_in_the_clear(
         GrpcRegistry(LookupSettings(**values, registry_ca=tmp_path / "none.pem"), lambda _: None)
     with pytest.raises(ValueError, match="needs TLS"):
         LookupSettings(registry_plaintext=True, registry_token=SecretStr("t"))
+
+
+class Flapping(Failing):
+    """Takes subscriptions, and ends each at once."""
+
+    def StreamModelUpdates(self, request: Any, context: Any) -> Any:  # noqa: N802
+        context.send_initial_metadata(())
+        return iter(())
+
+
+def test_a_stream_that_ends_at_once_is_asked_for_ever_more_rarely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each subscription empties what is remembered: twice a second would be no cache."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import stages.lookup.registry_grpc as module
+
+    pauses: list[float] = []
+
+    def noted(seconds: float) -> float:
+        pauses.append(seconds)
+        return 0.001
+
+    monkeypatch.setattr(module, "jittered", noted)
+    server = grpc.server(ThreadPoolExecutor(4))
+    add_RegistryServiceServicer_to_server(Flapping(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    client = registry_at(port, TomlRegistry())
+    try:
+        client.lookup([("big", None, NOW)])
+        until(lambda: len(pauses) >= 6)
+        assert pauses[:6] == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0]
+    finally:
+        client.close()
+        server.stop(0).wait()
+
+
+def spelled(name: str, provider: str, **more: Any) -> pb.Model:
+    return pb.Model(id=name, provider=provider, **more)
+
+
+def test_a_registry_may_spell_its_providers_in_any_of_their_ways(
+    failing: tuple[Failing, int],
+) -> None:
+    """What the shipped list knows as azure is Azure OpenAI there, and here whatever events say."""
+    service, port = failing
+    service.models = {"falcon": spelled("falcon", "Azure-OpenAI")}
+    client = registry_at(port, TomlRegistry(shipped_models()))
+    try:
+        found = client.lookup([("falcon", p, NOW) for p in ("azure", "azure.ai.openai", "openai")])
+        assert [entry and entry.facts.id for entry in found] == ["falcon", "falcon", None]
+    finally:
+        client.close()
+
+
+def test_an_update_ends_that_a_model_is_unknown_however_its_provider_is_spelled(
+    failing: tuple[Failing, int],
+) -> None:
+    service, port = failing
+    client = registry_at(port, TomlRegistry(shipped_models()))
+    asked = [("falcon", "azure", NOW)]
+    try:
+        assert client.lookup(asked) == [None]
+        until(lambda: client._thread is not None and not client._thread.is_alive())
+        assert client.lookup(asked) == [None]
+        model = spelled("falcon", "Azure-OpenAI")
+        service.models = {"azure:falcon": model}
+        client._forget(model)
+        assert client.lookup(asked) != [None]
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize(
+    "per_million", ["0.14", "0.28", "0.07", "0.8", "2.19", "1234.567891", "3e-6"]
+)
+def test_a_price_that_was_reckoned_in_doubles_is_the_one_that_was_meant(per_million: str) -> None:
+    """Per token times 1,000, or per million by 1,000, may miss the decimal by the last bit."""
+    rate = float(per_million)
+    for reckoned in (rate / 1000, rate / 1e6 * 1000, rate * 1e-3, rate * 1e-6 * 1e3):
+        message = spelled("m", "p", input_cost_per_1k=reckoned, output_cost_per_1k=reckoned)
+        (price,) = from_message(message).prices
+        assert price.input == round(float(per_million) * 1_000_000)
