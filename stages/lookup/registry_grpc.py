@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import grpc
 import structlog
 
-from schemas.failures import UserError
 from schemas.ports import ModelEntry, Unavailable
 from schemas.proto import registry_pb2 as pb
 from schemas.proto.registry_pb2_grpc import RegistryServiceStub
 from stages.holdoff import PAUSES, Holdoff, jittered
 from stages.lookup.names import provider_name, variants
 from stages.lookup.prices import Model, resolved
+from stages.lookup.registry_channel import code_of, open_channel
 from stages.lookup.registry_wire import Malformed, from_message, qualified
 from stages.lookup.settings import LookupSettings
 
@@ -31,24 +29,6 @@ LONG: Final = 512
 LASTING: Final = 30.0
 """Seconds: a stream that ends sooner, without an update, is asked for again after ever longer
 pauses: each subscription makes everything forgotten."""
-CODES: Final = {
-    grpc.StatusCode.UNAVAILABLE: "unreachable",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "timeout",
-    grpc.StatusCode.UNAUTHENTICATED: "unauthenticated",
-    grpc.StatusCode.PERMISSION_DENIED: "forbidden",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "rate_limited",
-    grpc.StatusCode.UNIMPLEMENTED: "unimplemented",
-}
-_OPTIONS: Final = (
-    ("grpc.enable_retries", 0),
-    # Servers end connections that are pinged more often than every five minutes.
-    ("grpc.keepalive_time_ms", 310_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
-    ("grpc.max_receive_message_length", 64 << 20),
-)
 
 _log = structlog.get_logger("registry")
 
@@ -78,7 +58,7 @@ class GrpcRegistry:
         self._deadline = settings.registry_deadline_seconds
         self._keep = settings.registry_cache_seconds
         self._clock = clock
-        self._channel = _channel(settings)
+        self._channel = open_channel(settings)
         self._stub: Any = RegistryServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._lock = threading.Lock()
         self._held: OrderedDict[str, tuple[float, Model | None]] = OrderedDict()
@@ -183,7 +163,7 @@ class GrpcRegistry:
         try:
             response = self._stub.BatchGetModels(request, timeout=self._deadline)
         except grpc.RpcError as error:
-            raise self._holdoff.failed(_code(error)) from None
+            raise self._holdoff.failed(code_of(error)) from None
         except ValueError:  # What grpc raises on a channel that was closed.
             raise Unavailable("registry", "closed") from None
         self._holdoff.worked()
@@ -244,7 +224,7 @@ class GrpcRegistry:
                     updates += 1
                 code = "ended"
             except grpc.RpcError as error:
-                code = _code(error)
+                code = code_of(error)
             except ValueError:  # The channel was closed.
                 return
             if self._stop.is_set():
@@ -280,36 +260,3 @@ class GrpcRegistry:
                 # Of any provider: events may spell it otherwise than the registry does.
                 if same or key in model.names or key.partition(":")[2] in model.names:
                     del self._held[key]
-
-
-def _code(error: grpc.RpcError) -> str:
-    code: Callable[[], grpc.StatusCode] | None = getattr(error, "code", None)
-    status = grpc.StatusCode.UNKNOWN if code is None else code()
-    return CODES.get(status, f"grpc_{status.name.lower()}")
-
-
-def _channel(settings: LookupSettings) -> grpc.Channel:
-    """Raises UserError for a CA file or a token that cannot be used."""
-    address = settings.registry_address
-    if settings.registry_plaintext:
-        return grpc.insecure_channel(address, options=_OPTIONS)
-    credentials = grpc.ssl_channel_credentials(_roots(settings.registry_ca))
-    token = settings.registry_token.get_secret_value()
-    if token:
-        credentials = grpc.composite_channel_credentials(
-            credentials, grpc.access_token_call_credentials(token)
-        )
-    return grpc.secure_channel(address, credentials, options=_OPTIONS)
-
-
-def _roots(ca: Path | None) -> bytes | None:
-    """The given authorities, else the system's; None leaves it to gRPC's own list."""
-    try:
-        if ca is not None:
-            return ca.read_bytes()
-        system = ssl.get_default_verify_paths().cafile
-        return Path(system).read_bytes() if system else None
-    except OSError:
-        if ca is not None:
-            raise UserError(f"lookup.registry_ca: {ca} cannot be read.") from None
-        return None
