@@ -77,6 +77,7 @@ class PiiStage:
 
         For directories, whose entries must be found under the ids that events are stored with.
         """
+        self.screener.asked += 1
         answer = self.screener.ask(IDENTIFIER, identifier)
         self.screener.flush()
         return answer.text

@@ -433,3 +433,13 @@ def test_the_hit_rate_counts_what_was_not_scanned() -> None:
     for _ in range(4):
         screen(under_test, measured(session(tags=["a tag"])))
     assert under_test.screener.hit_rate == pytest.approx(0.75)
+
+
+def test_the_hit_rate_counts_identifiers_that_were_asked_for_alone() -> None:
+    """The users' directory asks for all of its users before the first event."""
+    under_test = stage()
+    for user in ("a@example.com", "b@example.com", "c@example.com"):
+        under_test.screen_identifier(user)
+    assert under_test.screener.hit_rate == 0.0
+    screen(under_test, measured(session(tags=["a tag"])))
+    assert 0.0 <= under_test.screener.hit_rate <= 1.0
