@@ -1,7 +1,8 @@
 """The worker with events that do it harm: ``python -m tests.faults.child FAULT… [options]``.
 
 ``FAULT`` is ``kind:stage:event id``. The stages are the real ones; before a stage runs on a chunk
-with that event, the fault strikes. Nothing in the product knows of this.
+with that event, the fault strikes. Nothing in the product knows of this. ``--debug``: everything
+that a library would log, and all of ours, is in the log.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import functools
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -91,12 +93,15 @@ def build(
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("fault", nargs="+")
+    parser.add_argument("fault", nargs="*")
+    parser.add_argument("--debug", action="store_true")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--data", type=Path)
     given = parser.parse_args()
     faults: list[Any] = [fault.split(":") for fault in given.fault]
-    configure()
+    configure(logging.DEBUG if given.debug else logging.INFO)
+    if given.debug:
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
     worker.WATCHDOG_GRACE = 1.0
     settings = load_settings(given.config, data=given.data)
     try:

@@ -42,11 +42,15 @@ class Addressable(Plant):
 class Planted:
     """A log full of markers; ``raising`` is the id of an event that is to break a stage."""
 
+    plants: type[Addressable] = Addressable
+    first = 1
+    """Number of the first event: ids follow from numbers."""
+
     def __init__(self, folder: Path) -> None:
-        self.plant = Addressable()
+        self.plant = self.plants()
         self.texts: set[str] = set()
         self.records: list[NewRecord] = []
-        self._numbers = iter(range(1, 10_000))
+        self._numbers = iter(range(self.first, self.first + 10_000))
         self.raising = ""
         for turn in range(ROUNDS):
             events = list(self._turn(turn))
