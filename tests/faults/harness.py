@@ -191,10 +191,15 @@ class Worker:
             time.sleep(0.002)
         return True
 
+    @property
+    def begun(self) -> bool:
+        """Its main loop turns: what the journal shows is no longer how the last one died."""
+        health = self.bench.health()
+        return health.get("pid") == self.process.pid and health["status"] != "starting"
+
     def reads(self) -> bool:
-        """It has started, and an event is in a stage."""
-        started = self.bench.health().get("pid") == self.process.pid
-        return started and self.bench.mark() is not None
+        """Its main loop turns, and an event is in a stage."""
+        return self.begun and self.bench.mark() is not None
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -141,9 +141,7 @@ class Killer:
 
     def _takes(self, worker: Worker) -> bool:
         """An event is, or was, in a stage."""
-        health = self._bench.health()
-        alive = health.get("pid") == worker.process.pid
-        return alive and (self._bench.mark() is not None or health["events"] > 0)
+        return worker.reads() or (worker.begun and self._bench.health()["events"] > 0)
 
     def _pause(self, longest: float) -> Callable[[], bool]:
         end = time.monotonic() + self._dice.uniform(0, longest)
