@@ -23,7 +23,7 @@ class BreakerSettings(msgspec.Struct, frozen=True):
     longer than ``timeout`` seconds; lets one call through again after ``recovery`` seconds."""
 
     share: float = 0.5
-    calls: int = 8
+    calls: int = 6
     least: int = 4
     timeout: float = 5.0
     recovery: float = 30.0
@@ -33,8 +33,9 @@ class Breaker:
     """Safe to use from several threads. ``clock`` is monotonic seconds.
 
     A slow success counts as a failure: a store that takes so long holds up the others. A failure
-    that took all its time counts twice, because everybody has waited for it. A pause of the whole
-    process makes only the calls under way look slow, which are fewer than ``least``.
+    that took all its time, or came after a back-off, counts twice: everybody has waited for it. A
+    pause of the whole process makes only the calls under way look slow, which are fewer than
+    ``least``.
     """
 
     def __init__(
@@ -57,10 +58,10 @@ class Breaker:
             self._probing = True
             return True
 
-    def report(self, ok: bool, seconds: float) -> None:
-        """What became of a call."""
+    def report(self, ok: bool, seconds: float, *, again: bool = False) -> None:
+        """What became of a call; ``again``: everything in it had been tried before."""
         good = ok and seconds <= self._settings.timeout
-        waited = not ok and seconds >= NEARLY * self._settings.timeout
+        waited = not ok and (again or seconds >= NEARLY * self._settings.timeout)
         with self._lock:
             if self._probing:
                 self._probing = False

@@ -173,8 +173,10 @@ class StoreWriter:
                 if time.monotonic() - started + rest > self._settings.deadline:
                     return [(record, code or "asked_to_wait") for record, code in pending]
                 self._control.wait(rest)
-            pending = self._attempt([record for record, _ in pending], forced)
+            pending = self._attempt([record for record, _ in pending], forced, attempt > 0)
             if not pending or forced or attempt == len(self._settings.backoff):
+                return pending
+            if not self.breaker.closed:
                 return pending
             # Jitter only spreads retries in time; nothing is decided by it.
             delay = self._settings.backoff[attempt] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
@@ -184,7 +186,7 @@ class StoreWriter:
             attempt += 1
         return pending
 
-    def _attempt(self, records: Sequence[Record], forced: bool) -> Failed:
+    def _attempt(self, records: Sequence[Record], forced: bool, again: bool) -> Failed:
         """Writes once and handles what was refused; answers the records to try again."""
         before = time.monotonic()
         results = write(self._sink, records)
@@ -194,7 +196,8 @@ class StoreWriter:
         if any(result.code in self._parking.outages for result in failed):
             self.breaker.forgo()
         elif not forced:
-            self.breaker.report(not failed, seconds)
+            again = again and len(failed) == len(results)
+            self.breaker.report(not failed, seconds, again=again)
             self._circuit()
         asked = max((result.retry_after or 0.0 for result in failed), default=0.0)
         if asked:
