@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 import msgspec
+import structlog
 
 from schemas.items import UserFacts
 from schemas.ports import Unavailable
@@ -25,6 +26,13 @@ REMEMBERED: Final = 100_000
 LONG: Final = 512
 """Characters: longer ids are not remembered, so that the bound is one of memory too."""
 
+SPLITS: Final = 24
+"""Most requests more, in one call, to find the user for whose sake the service refuses it."""
+OWING_SECONDS: Final = 30.0
+"""So long a user whom the service cannot answer for is not asked for again."""
+
+_REFUSES_USER: Final = frozenset({400, 413, 422})
+_MALFORMED: Final = "malformed_answer"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
 
@@ -38,10 +46,12 @@ class _Membership(msgspec.Struct, frozen=True):
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    users: dict[str, list[_Membership]]
+    users: dict[str, msgspec.Raw]
 
 
 _answers = msgspec.json.Decoder(_Answer)
+_histories = msgspec.json.Decoder(list[_Membership])
+_log = structlog.get_logger("directory")
 
 
 class HttpDirectory:
@@ -49,8 +59,9 @@ class HttpDirectory:
     events carry after screening, and read here at each event's own time.
 
     Histories, also empty ones, are remembered for ``directory_cache_seconds``, never longer.
-    Raises Unavailable; at once while the service is known to be down or has asked for a pause.
-    Safe from any thread.
+    Raises Unavailable; at once while the service is known to be down or has asked for a pause, and
+    after all others are answered where it cannot answer for one: it refuses a request that holds
+    his id, or says something impossible of him. An empty id is nobody's. Safe from any thread.
     """
 
     def __init__(
@@ -68,6 +79,7 @@ class HttpDirectory:
         self._holdoff = Holdoff("directory", clock)
         self._lock = threading.Lock()
         self._held: OrderedDict[str, tuple[float, Memberships]] = OrderedDict()
+        self._owing: dict[str, tuple[float, str]] = {}
         self.asked = 0
         """Users asked for since the start."""
 
@@ -75,33 +87,63 @@ class HttpDirectory:
         """See :meth:`schemas.ports.Directory.lookup`."""
         wanted = dict.fromkeys(user for user, _ in users)
         now = self._clock()
-        found: dict[str, Memberships] = {}
+        found: dict[str, Memberships] = {"": NOBODY}
+        owing: dict[str, str] = {}
         with self._lock:
             for user in wanted:
                 held = self._held.get(user)
+                owed = self._owing.get(user)
                 if held is not None and now < held[0]:
                     found[user] = held[1]
-        missing = [user for user in wanted if user not in found]
+                elif owed is not None and now < owed[0]:
+                    owing[user] = owed[1]
+        missing = [user for user in wanted if user not in found and user not in owing]
+        call = _Call()
         for start in range(0, len(missing), BATCH):
-            found |= self._ask(missing[start : start + BATCH])
+            found |= self._some(missing[start : start + BATCH], call)
+        owing |= call.owing
+        if owing:
+            raise Unavailable("directory", min(owing.values()))
         return [found[user].at(time) for user, time in users]
 
     def close(self) -> None:
         self._service.close()
 
-    def _ask(self, users: Sequence[str]) -> dict[str, Memberships]:
+    def _some(self, users: Sequence[str], call: _Call) -> dict[str, Memberships]:
+        """One request, and more where the service refuses it for the sake of one of the users, who
+        is then among those that ``call`` is owing."""
         self._holdoff.check()
         try:
             body = self._service.post(PATH, msgspec.json.encode({"users": users}))
             answer = _answers.decode(body).users
-            found = {user: _memberships(answer.get(user, ())) for user in users}
         except Refused as error:
-            raise self._holdoff.failed(error.code, error.retry_after) from None
+            if error.status not in _REFUSES_USER or call.splits == SPLITS:
+                raise self._holdoff.failed(error.code, error.retry_after) from None
+            refused = error.code
         except Unavailable as error:
             raise self._holdoff.failed(error.code) from None
-        except (msgspec.DecodeError, ValueError, OverflowError):
-            raise self._holdoff.failed("malformed_answer") from None
-        self._holdoff.worked()
+        except (msgspec.DecodeError, ValueError):
+            raise self._holdoff.failed(_MALFORMED) from None
+        else:
+            self._holdoff.worked()
+            return self._read(users, answer, call)
+        if len(users) == 1:
+            self._owe(users[0], refused, call)
+            return {}
+        call.splits += 1
+        middle = len(users) // 2
+        return self._some(users[:middle], call) | self._some(users[middle:], call)
+
+    def _read(
+        self, users: Sequence[str], answer: dict[str, msgspec.Raw], call: _Call
+    ) -> dict[str, Memberships]:
+        found = {}
+        for user in users:
+            try:
+                history = _histories.decode(answer[user]) if user in answer else ()
+                found[user] = _memberships(history)
+            except (msgspec.DecodeError, ValueError, OverflowError):
+                self._owe(user, _MALFORMED, call)
         until = self._clock() + self._keep
         with self._lock:
             self.asked += len(users)
@@ -112,6 +154,22 @@ class HttpDirectory:
             while len(self._held) > REMEMBERED:
                 self._held.popitem(last=False)
         return found
+
+    def _owe(self, user: str, code: str, call: _Call) -> None:
+        call.owing[user] = code
+        _log.warning("user_not_answered", code=code)
+        with self._lock:
+            if len(self._owing) >= BATCH:
+                self._owing.clear()
+            self._owing[user] = self._clock() + OWING_SECONDS, code
+
+
+class _Call:
+    """What the requests of one look-up share: splits so far, and whom there is no answer for."""
+
+    def __init__(self) -> None:
+        self.splits = 0
+        self.owing: dict[str, str] = {}
 
 
 def _memberships(found: Sequence[_Membership]) -> Memberships:

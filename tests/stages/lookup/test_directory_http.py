@@ -20,7 +20,7 @@ from deploy.local.directory import DirectoryServer
 from schemas.items import UserFacts
 from schemas.ports import Unavailable
 from stages.lookup import LookupSettings, TomlDirectory
-from stages.lookup.directory_http import BATCH, PATH, HttpDirectory
+from stages.lookup.directory_http import BATCH, PATH, SPLITS, HttpDirectory
 from tests.stages.lookup.test_directory import USERS, pseudonymous
 from tests.stages.lookup.test_registry import at
 
@@ -277,3 +277,87 @@ def test_what_is_sent_and_answered_fits_the_contract(served: Served) -> None:
     for name, content in seen:
         schema = {"$ref": f"#/components/schemas/{name}", "components": contract()["components"]}
         Draft202012Validator(schema, format_checker=FormatChecker()).validate(content)
+
+
+class Scripted:
+    """A directory that knows everybody, but what is said of some."""
+
+    def __init__(self) -> None:
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        self.asked: list[list[str]] = []
+        self.refused: set[str] = set()
+        self.said: dict[str, Any] = {}
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                users = json.loads(self.rfile.read(int(self.headers["content-length"])))["users"]
+                outer.asked.append(users)
+                bad = outer.refused.intersection(users) or "*" in outer.refused
+                found = {u: outer.said.get(u, [{"tenant": f"of {u}"}]) for u in users}
+                body = b"{}" if bad else json.dumps({"users": found}).encode()
+                self.send_response(400 if bad else 200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self.client = directory_at(self._server.server_address[1], clock=lambda: 100.0)
+
+    def close(self) -> None:
+        self.client.close()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    made = Scripted()
+    yield made
+    made.close()
+
+
+def tenants(client: HttpDirectory, users: list[str]) -> list[str | None]:
+    """As the stage asks: all at once, and one by one where that does not do."""
+    from stages.lookup.stage import _answered
+
+    found = _answered(client.lookup, [(user, n) for n, user in enumerate(users)])
+    return [found[user, n].tenant if (user, n) in found else "?" for n, user in enumerate(users)]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [None, [{"tenant": 7}], [{"tenant": "a"}, {"tenant": "b"}], [{"from": "nonsense"}], "x"],
+)
+def test_one_user_that_it_cannot_answer_for_costs_no_other(scripted: Scripted, said: Any) -> None:
+    """Else everybody who is ever asked for together with them would wait for ever."""
+    users = [f"u{n}" for n in range(40)] * 3
+    if said is None:
+        scripted.refused = {"u7"}
+    else:
+        scripted.said = {"u7": said}
+    expected = ["?" if user == "u7" else f"of {user}" for user in users]
+    assert tenants(scripted.client, users) == expected
+    calls = len(scripted.asked)
+    assert calls <= 14
+    assert tenants(scripted.client, [*users, "new"]) == [*expected, "of new"]
+    assert len(scripted.asked) <= calls + 1
+
+
+def test_a_directory_that_refuses_everybody_is_not_asked_for_ever(scripted: Scripted) -> None:
+    scripted.refused = {"*"}
+    users = [f"u{n}" for n in range(400)]
+    assert set(tenants(scripted.client, users)) == {"?"}
+    assert len(scripted.asked) <= 2 * SPLITS + 1
+
+
+def test_an_empty_id_is_nobodys_and_is_not_asked_for(scripted: Scripted) -> None:
+    assert tenants(scripted.client, ["", "u1"]) == [None, "of u1"]
+    assert scripted.asked == [["u1"]]
