@@ -71,7 +71,7 @@ PAIRS = (
 )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize(("kind", "fault"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
 def test_a_server_that_fails_in_mid_run_costs_nothing(
     servers: Fleet, bench: FleetBench, calm: Calm, kind: str, fault: str

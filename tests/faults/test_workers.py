@@ -46,7 +46,7 @@ def _entries(supervisor: Worker, event: str) -> list[dict[str, Any]]:
     return [entry for entry in map(json.loads, lines) if entry["event"] == event]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_800)
 def test_members_that_are_killed_cost_nothing(bench: FleetBench, tmp_path: Path) -> None:
     print(f"\nSEED={SEED} EVENTS={EVENTS}")
     records = write_log(tmp_path / "log", EVENTS, SEED)
