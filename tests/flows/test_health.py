@@ -236,6 +236,24 @@ def test_more_clients_than_there_is_room_for_are_turned_away() -> None:
     server.close()
 
 
+def test_requests_that_got_no_thread_leave_their_room_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine that is short of threads for a moment must not cost the probes for good."""
+    server = pages()
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", start)
+        for _ in range(CONNECTIONS + 1):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=30) as turned_away:
+                assert turned_away.recv(1) == b""
+    assert get(server.port, "/health")[0] == 200
+    server.close()
+
+
 def test_an_address_in_use_is_named() -> None:
     server = pages()
     with pytest.raises(UserError, match="--metrics-port"):
