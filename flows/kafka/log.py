@@ -24,13 +24,15 @@ PATIENCE = 0.5
 """Longest wait, in seconds, for a partition that has more, before others go on without it."""
 COMMIT_PATIENCE = 30.0
 """Seconds after which a commit that was not answered is no longer waited for."""
+COMMIT_AGAIN = 0.4
+"""Seconds after one that failed."""
 
 
 class KafkaLog:
     """A :class:`flows.source.Log`: the partitions that the group gives to this member.
 
     Commits are asynchronous, for a synchronous one holds up the group while it re-balances; only
-    the last is not. A commit that fails needs no retry: the next seal says the same and more.
+    the last is waited for. One that fails needs no retry: the next seal says the same and more.
     """
 
     def __init__(
@@ -120,25 +122,19 @@ class KafkaLog:
                     self._member.consumer.commit(offsets=todo, asynchronous=True)
                     self._committing = now + COMMIT_PATIENCE
                 except KafkaException as error:
+                    self._committing = now + COMMIT_AGAIN
                     self._watch.commit_failed(error.args[0])
 
     def finish(self) -> None:
         member = self._member
         while True:
             with member.lock:
-                todo = self._uncommitted()
-                if not todo:
+                if not self._uncommitted():
                     break
-                try:
-                    done = member.consumer.commit(offsets=todo, asynchronous=False)
-                    self._on_commit(None, done or [])
-                except KafkaException as error:
-                    self._watch.commit_failed(error.args[0])
-                member.pull(0.0)  # Serves the group, which may have taken partitions away.
-                left = bool(self._uncommitted())
+                # Not synchronously: a call that no broker answers lets no signal through either.
+                self.commit(self._sealed)
+                member.pull(POLL)  # Serves the answer, and the group, which may take partitions.
             self._control.check()
-            if left:
-                self._control.wait(0.1)
         if not self._follow:
             self._gaps.report()
 
@@ -154,7 +150,7 @@ class KafkaLog:
         return self._joined
 
     def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
-        """Called inside poll, or with the answer of a synchronous commit."""
+        """Called inside poll."""
         self._committing = 0.0
         failed = error
         if self._joined is not None:
@@ -164,6 +160,7 @@ class KafkaLog:
                 if error is None and one.error is None and buffer is not None:
                     buffer.committed = one.offset
         if failed is not None:
+            self._committing = time.monotonic() + COMMIT_AGAIN
             self._watch.commit_failed(failed)
         else:
             self._watch.works()

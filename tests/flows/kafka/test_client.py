@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import uuid
 from typing import Any
 
 import pytest
 import structlog
+from bytewax.inputs import AbortExecution
 
 from flows.control import Control
 from schemas.failures import UserError
 from schemas.ports import Unavailable
 from sinks.kafka.client import connect, open_consumer, properties
 from sinks.kafka.settings import KafkaSettings
-from tests.flows.kafka.world import PROMPTS, World, drain, until
+from tests.flows.kafka.world import PROMPTS, World, drain, full, make_topics, produce, until
 
 SASL = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "SCRAM-SHA-512"}
 
@@ -113,8 +116,6 @@ def test_the_client_s_own_lines_become_codes() -> None:
 
 
 def test_a_broker_that_is_away_is_a_trouble_that_passes(proxied_kafka: Any) -> None:
-    from tests.flows.kafka.world import make_topics
-
     server, between = proxied_kafka
     make_topics(KafkaSettings(bootstrap_servers=server.address.bootstrap))
     world = World(KafkaSettings(bootstrap_servers=between.address, group="away"))
@@ -132,3 +133,38 @@ def test_a_broker_that_is_away_is_a_trouble_that_passes(proxied_kafka: Any) -> N
         until(lambda: [c for _, c in part.next_batch() if c.items])
     finally:
         world.close()
+
+
+def test_a_last_commit_that_nobody_answers_can_be_given_up(proxied_kafka: Any) -> None:
+    server, between = proxied_kafka
+    name = uuid.uuid4().hex[:10]
+    direct = KafkaSettings(
+        bootstrap_servers=server.address.bootstrap, topic_prefix=f"t{name}.", group=f"g-{name}"
+    )
+    make_topics(direct)
+    world = World(direct.model_copy(update={"bootstrap_servers": between.address}))
+    produce(direct, PROMPTS, 0, 1, 2)
+    control = Control(quiet=True)
+    part = world.part(control, follow=True)
+    full(part)
+    control.stop()
+    until(lambda: not part.next_batch() and part._draining)
+    part.snapshot()
+    between.hang()
+    ended: list[BaseException] = []
+
+    def end() -> None:
+        try:
+            part.next_batch()
+        except BaseException as error:
+            ended.append(error)
+
+    last = threading.Thread(target=end, daemon=True)
+    last.start()
+    last.join(1.0)
+    assert last.is_alive()
+    control.fail(Unavailable("kafka", "given_up"))
+    last.join(30)
+    between.heal()
+    assert [type(error) for error in ended] == [AbortExecution]
+    part.close()
