@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ MOST_HELD = 5_000
 """Most messages that are taken and not settled: what a crash lets come again."""
 MOST_BYTES = 64 << 20
 """Bytes of what is taken and not settled, above which nothing new is taken."""
+LEAVING = 3.0
+"""Seconds that a leaver waits for brokers that do not answer, and for another thread that reads."""
 _JOINING = 3.0
 _RETRY = 2.0
 REQUEUE = 3
@@ -41,7 +44,8 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class KafkaQueue:
-    """Reads ``topic`` (without prefix) as a member of ``group``. For one thread.
+    """Reads ``topic`` (without prefix) as a member of ``group``. For one thread; another one may
+    close it.
 
     What is settled is committed up to the first message of each partition that is not, so a crash
     loses nothing and lets come again what was taken since. Joins at the first call of
@@ -54,6 +58,7 @@ class KafkaQueue:
         self._group = group
         self._consumer: Consumer | None = None
         self._sequence = 0
+        self._lock = threading.RLock()
         self._forget()
 
     def _forget(self) -> None:
@@ -65,6 +70,7 @@ class KafkaQueue:
         self._paused = False  # All partitions are.
         self._resting = False  # Some may be: the client keeps that beyond an assignment.
         self._uncommitted = False
+        self._under_way = 0
         self._tried = 0.0
         self._trouble = ""
 
@@ -73,6 +79,10 @@ class KafkaQueue:
 
         Waits for a new one up to ``wait`` seconds. Raises Unavailable.
         """
+        with self._lock:
+            return self._take(limit, after, wait)
+
+    def _take(self, limit: int, after: int, wait: float) -> Sequence[Item]:
         held = [item for item in self._held.values() if item.sequence > after][:limit]
         consumer = self._joined()
         try:
@@ -81,7 +91,7 @@ class KafkaQueue:
                 return held
             self._resume(consumer)
             if self._uncommitted and time.monotonic() - self._tried > _RETRY:
-                self._commit(set(self._next), wait=False)
+                self._commit(set(self._next))
             first = consumer.poll(wait)
             if first is not None:
                 found = [self._receive(first)]
@@ -97,10 +107,11 @@ class KafkaQueue:
     def settle(self, sequences: Iterable[int]) -> None:
         """These are done: they do not come again. The commit goes off without waiting; should it
         fail, the next :meth:`take` says the same."""
-        done = [item for n in sequences if (item := self._held.pop(n, None)) is not None]
-        self._bytes -= sum(len(item.value) for item in done)
-        if self._consumer is not None and done:
-            self._commit({item.partition for item in done}, wait=False)
+        with self._lock:
+            done = [item for n in sequences if (item := self._held.pop(n, None)) is not None]
+            self._bytes -= sum(len(item.value) for item in done)
+            if done:
+                self._commit({item.partition for item in done})
 
     def holds(self, sequence: int) -> bool:
         """Whether this message is taken and not settled, and still this member's."""
@@ -108,27 +119,43 @@ class KafkaQueue:
 
     def caught_up(self) -> bool:
         """Whether this member has taken all that stands in the topic now."""
-        if self._consumer is None:
-            return False
-        try:
-            listed = self._consumer.list_topics(self._name, timeout=_JOINING).topics[self._name]
-        except KafkaException as error:
-            raise unavailable(error) from None
-        return bool(listed.partitions) and set(listed.partitions) <= self._assigned & self._ended
+        with self._lock:
+            if self._consumer is None:
+                return False
+            try:
+                listed = self._consumer.list_topics(self._name, timeout=_JOINING)
+            except KafkaException as error:
+                raise unavailable(error) from None
+            found = set(listed.topics[self._name].partitions)
+            return bool(found) and found <= self._assigned & self._ended
 
     def close(self) -> None:
-        """Leaves the group after committing what is settled. May be used again."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is None:
+        """Leaves the group after committing what is settled, as far as that can be in a few
+        seconds: what cannot comes again. May be used again."""
+        if not self._lock.acquire(timeout=LEAVING):
+            _log.warning("leave_failed", topic=self._topic, code="read_elsewhere")
             return
-        self._consumer = consumer
-        self._commit(set(self._next), wait=True)
-        self._consumer = None
         try:
-            consumer.close()
+            consumer = self._consumer
+            if consumer is not None:
+                self._leave(consumer)
+        finally:
+            self._lock.release()
+
+    def _leave(self, consumer: Consumer) -> None:
+        self._commit(set(self._next))
+        late = time.monotonic() + LEAVING
+        try:
+            while self._under_way and time.monotonic() < late:
+                consumer.poll(0.1)  # For the answer. What comes beside it comes again.
         except KafkaException as error:
             _log.warning("leave_failed", topic=self._topic, code=code_of(error.args[0]))
+        self._consumer = None
         self._forget()
+        # Brokers that do not answer hold up this call as well.
+        leaving = threading.Thread(target=_end, args=(consumer, self._topic), daemon=True)
+        leaving.start()
+        leaving.join(LEAVING)
 
     @property
     def _name(self) -> str:
@@ -222,7 +249,7 @@ class KafkaQueue:
             consumer.resume(consumer.assignment())
             self._paused = self._resting = False
 
-    def _commit(self, partitions: set[int], *, wait: bool) -> None:
+    def _commit(self, partitions: set[int]) -> None:
         first: dict[int, int] = {}
         for item in self._held.values():
             first.setdefault(item.partition, item.offset)
@@ -235,16 +262,16 @@ class KafkaQueue:
             return
         self._tried = time.monotonic()
         try:
-            if not wait:
-                self._consumer.commit(offsets=offsets, asynchronous=True)
-            else:
-                self._committed(None, self._consumer.commit(offsets=offsets, asynchronous=False))
+            # Never synchronously: a call that nobody answers lets no signal through.
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+            self._under_way += 1
         except KafkaException as error:
             self._uncommitted = True
             _log.warning("commit_failed", topic=self._topic, code=code_of(error.args[0]))
 
     def _committed(self, error: KafkaError | None, found: Sequence[TopicPartition] | None) -> None:
         """What could not be committed comes again, here or at another member."""
+        self._under_way = max(0, self._under_way - 1)
         errors = [error, *(partition.error for partition in found or ())]
         codes = {code_of(failed) for failed in errors if failed is not None}
         self._uncommitted = bool(codes)
@@ -255,7 +282,9 @@ class KafkaQueue:
         self._assigned |= {p.partition for p in partitions}
         self._paused, self._resting = False, True
 
-    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return  # It has left.
         gone = {p.partition for p in partitions}
         self._assigned -= gone
         self._ended -= gone
@@ -278,3 +307,10 @@ class KafkaQueue:
             if consumer is not None:
                 consumer.close()
         return Unavailable(WHAT, code_of(error))
+
+
+def _end(consumer: Consumer, topic: str) -> None:
+    try:
+        consumer.close()
+    except KafkaException as error:
+        _log.warning("leave_failed", topic=topic, code=code_of(error.args[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,14 @@ class Client:
         self.given: set[int] = set()
         self.paused: set[int] = set()
         self.committed: dict[int, int] = {}
+        self.commits: list[list[TopicPartition]] = []
+        self.answers = True
+        self.closed = 0
+        self.told: Any = None
+
+    def opened(self, made: dict[str, Any]) -> Client:
+        self.told = made["on_commit"]
+        return self
 
     def subscribe(self, _topics: list[str], *, on_assign: Any, **_: Any) -> None:
         self._on_assign = on_assign
@@ -51,6 +60,8 @@ class Client:
         return found[0] if found else None
 
     def consume(self, count: int, _seconds: float) -> list[Told]:
+        while self.answers and self.commits:
+            self.told(None, self.commits.pop(0))
         found: list[Told] = []
         while len(found) < count and self.script:
             told = self.script[0]
@@ -66,10 +77,13 @@ class Client:
         return found
 
     def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
-        self.committed.update({p.partition: p.offset for p in offsets})
+        assert asynchronous, "no signal gets through while nobody answers"
+        self.commits.append(offsets)
+        if self.answers:
+            self.committed.update({p.partition: p.offset for p in offsets})
 
     def close(self) -> None:
-        pass
+        self.closed += 1
 
 
 def joined(
@@ -77,7 +91,7 @@ def joined(
 ) -> tuple[KafkaQueue, Client]:
     """A queue of partition 0 and its client."""
     client = Client(script)
-    monkeypatch.setattr(module, "open_consumer", lambda _: client)
+    monkeypatch.setattr(module, "open_consumer", client.opened)
     queue = KafkaQueue(KafkaSettings(), NAME, "group")
     queue._joined()
     client.give(0)
@@ -150,7 +164,7 @@ class Sender:
 
 def test_an_attempt_counts_once_however_often_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     client, sender = Client(()), Sender()
-    monkeypatch.setattr(module, "open_consumer", lambda _: client)
+    monkeypatch.setattr(module, "open_consumer", client.opened)
     parking = KafkaParking(KafkaSettings(), sender, None, None)  # type: ignore[arg-type]
     parking.park("graph", [(record("graph", 0), "busy")])
     (message,) = sender.sent
@@ -170,3 +184,41 @@ def test_an_attempt_counts_once_however_often_it_is_told(monkeypatch: pytest.Mon
     parking.failed([(parked, "busy")])
     assert dict(sender.sent[-1].headers)["x-retry-count"] == b"3"
     assert parking.take("graph", 10) == []
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_who_leaves_waits_for_the_last_commit_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    monkeypatch.setattr(module, "LEAVING", 0.3)
+    queue, client = joined(monkeypatch, Told(0, 0))
+    (item,) = queue.take(1)
+    client.answers = answers
+    queue.settle([item.sequence])
+    queue.close()
+    assert client.committed == ({0: 1} if answers else {})
+    assert client.closed == 1
+
+
+def test_who_closes_for_another_thread_does_not_take_its_client_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LEAVING", 0.3)
+    queue, client = joined(monkeypatch)
+    polled, go = threading.Event(), threading.Event()
+
+    def poll(_seconds: float) -> None:
+        polled.set()
+        assert go.wait(30)
+
+    monkeypatch.setattr(client, "poll", poll)
+    reader = threading.Thread(target=queue.take, args=(1,))
+    reader.start()
+    assert polled.wait(30)
+    queue.close()
+    assert client.closed == 0
+    go.set()
+    reader.join(30)
+    monkeypatch.undo()
+    queue.close()
+    assert client.closed == 1
