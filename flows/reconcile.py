@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -24,7 +25,8 @@ ONCE = Drain()
 FOLLOW = Drain(follow=True)
 BESIDE = Drain(follow=True, until_empty=True, patience=10.0)
 LEAVING = 3.0
-"""Seconds that a worker's end waits for a store that hangs: what was not settled comes again."""
+"""Seconds that a worker's end waits for stores and queues that hang: what was not settled comes
+again."""
 
 _log = structlog.get_logger("reconcile")
 
@@ -93,7 +95,7 @@ def reconciling(
                     control.degrade(f"reconcile {store}", type(lane.failure).__name__)
                 elif lane is not None:
                     control.degrade(f"reconcile {store}", None)
-                if left and (lane is None or not lane.alive):
+                if left and (lane is None or not lane.alive) and not ended.is_set():
                     lanes[store] = Lane(stores, store, drain)
                     lanes[store].start()
 
@@ -103,11 +105,13 @@ def reconciling(
         yield
     finally:
         ended.set()
-        watcher.join()
-        for lane in lanes.values():
+        late = time.monotonic() + LEAVING
+        watcher.join(LEAVING)
+        started = list(lanes.values())
+        for lane in started:
             lane.control.stop()
-        for lane in lanes.values():
-            lane.join(LEAVING)
+        for lane in started:
+            lane.join(max(0.0, late - time.monotonic()))
 
 
 class Lane:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from flows import reconcile
 from flows.control import Control
 from flows.reconcile import Lanes, reconciling
 from flows.reconciling import MOST_ATTEMPTS, Drain
@@ -319,3 +320,22 @@ def test_a_following_worker_drains_what_a_store_owed_by_itself(tmp_path: Path) -
     assert summary.written["search"]["parked"] > 0
     assert contents(settings, events) == contents(calm, events)
     assert not [t.name for t in threading.enumerate() if t.name.startswith("reconcile")]
+
+
+def test_a_worker_s_end_waits_for_no_queue_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconcile, "LEAVING", 0.2)
+    asked, go = threading.Event(), threading.Event()
+
+    class Hanging:
+        def backlog(self) -> dict[str, int]:
+            asked.set()
+            assert go.wait(60)
+            return dict.fromkeys(STORES, 0)
+
+    stores: Any = SimpleNamespace(parking=Hanging())
+    with reconcile.reconciling(stores, Control(), every=0.0):
+        assert asked.wait(30)
+    assert not go.is_set()
+    go.set()
