@@ -247,7 +247,9 @@ def _explain(error: ValidationError, config: Path | None, found: Mapping[str, An
         where = _where(path, config, found)
         if problem["type"] == "extra_forbidden":
             names = _names_beside(path)
-            lines.append(f"{where}: there is no such key.{_nearest(path[-1], names)}")
+            lines.append(
+                f"{where}: there is no such key.{_elsewhere(path) or _nearest(path[-1], names)}"
+            )
         else:
             lines.append(f"{where}: {_expected(problem, path)}")
     return "\n".join(lines)
@@ -319,6 +321,12 @@ def _names_beside(path: Sequence[str]) -> set[str]:
     depth = len(path)
     prefixes = {p[:depth] for p, _, _ in keys() if len(p) >= depth}
     return {p[-1] for p in prefixes if list(p[:-1]) == list(path[:-1])}
+
+
+def _elsewhere(path: Sequence[str]) -> str:
+    """A key that stands in the wrong table, or in none."""
+    places = [".".join(known) for known, _, _ in keys() if known[-1] == path[-1]]
+    return f" Did you mean {places[0]}?" if len(places) == 1 else ""
 
 
 def _nearest(name: str, names: set[str]) -> str:

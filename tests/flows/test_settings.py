@@ -71,6 +71,12 @@ def test_variables_stand_above_the_file_and_options_above_both(
     ("text", "place", "hint"),
     [
         (f'[embed]\nmdoe = "{SECRET}"\n', "embed.mdoe", "Did you mean mode?"),
+        (f'data = "{SECRET}"\n', "data", "Did you mean worker.data?"),
+        (
+            f'[worker]\nbootstrap_servers = "{SECRET}"\n',
+            "worker.bootstrap_servers",
+            "Did you mean kafka.bootstrap_servers?",
+        ),
         (f'[embedd]\nmode = "{SECRET}"\n', "embedd", "Did you mean embed?"),
         (f'[embed]\nmode = "{SECRET}"\n', "embed.mode", "'inline', 'deferred' or 'off'"),
         ("[worker]\nchunk_events = 0\n", "worker.chunk_events", "at least 1"),
