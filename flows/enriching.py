@@ -280,11 +280,11 @@ def id_of(request: Request) -> RecordId:
 
 
 def _gained(request: Request, mutation: Mutation) -> bool:
-    """Whether it lacks less than before. What lacks something else on top has gained nothing by
-    that: the answer was there when the event went on, and stands in the stores."""
+    """Whether it lacks less than before, and nothing else instead: what was not lacking stands in
+    the stores, and a record without it may have the same version."""
     left = mutation.request
     return (
         left is None
-        or not set(request.lacks) <= set(left.lacks)
+        or set(left.lacks) < set(request.lacks)
         or (left.side is not None and request.side is None)
     )

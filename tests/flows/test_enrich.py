@@ -13,14 +13,18 @@ from flows.enriching import Enricher
 from flows.keys import load_keys
 from flows.settings import load_settings
 from flows.stores import Stores, open_stores
+from flows.writing import write_all
+from schemas.chunk import Chunk
 from schemas.items import Embedded, Request, UserFacts
+from schemas.log import Partition
 from schemas.ports import Unavailable
 from schemas.records import STORES, RecordId
 from stages.embed import EmbedStage, MemoryCache
+from stages.extract import mutation_of
 from stages.lookup import LookupStage
 from tests.conformance.doubles import HashEmbedder
 from tests.stages.lookup.test_stage import Directory, Registry
-from tests.stages.screened import prompt, response, uuid
+from tests.stages.screened import embedded, prompt, response, uuid
 
 POISON = "poison"
 
@@ -138,18 +142,23 @@ def test_a_text_that_makes_a_stage_raise_holds_up_no_other(world: World) -> None
     assert queued.attempts == 1
 
 
-def test_a_request_that_lacks_even_more_now_is_no_improvement(world: World) -> None:
-    world.put(prompt(1), response(2, 1), lacks=("embedding",))
-    before = [queued.sequence for queued in world.queue.take(9)]
-    world.embedder.down = world.registry.down = world.directory.down = True
-    world.enricher.once(Event())
-    assert [queued.sequence for queued in world.queue.take(9)] == before
+def test_what_is_known_is_not_overwritten_by_what_has_no_answer_now(world: World) -> None:
+    """The tenant and the price stood in the stores when only the vector was lacking."""
+    stage = LookupStage(world.registry, world.directory, world.stores.joins, embeds=True)
+    chunk = Chunk(Partition("llm.prompts.v1", 0), [embedded(prompt(1), vector=False)])
+    (item,) = stage(chunk).passed.items
+    write_all(world.stores, [mutation_of(item, "test")])
+    identity = RecordId("prompt", uuid(1))
+    before = world.stores.sinks["search"].fetch([identity])[identity]
+    assert before.stamp.tenant == "acme"
+    (queued,) = world.queue.take(9)
+    world.directory.down = True
+    world.enricher.once()
+    assert world.stores.sinks["search"].fetch([identity])[identity] == before
+    assert [again.sequence for again in world.queue.take(9)] == [queued.sequence]
+    world.directory.down = False
+    world.enricher.once()
+    assert (world.waiting(), world.vectors()) == ([], 1)
+    after = world.stores.sinks["search"].fetch([identity])[identity]
+    assert after.stamp.version == before.stamp.version + 1
     assert world.enricher.end().improved == 0
-    world.embedder.down = False
-    world.enricher.once(Event())
-    found = [queued.request for queued in world.queue.take(9)]
-    assert [request.lacks for request in found] == [("directory", "registry")]
-    assert found[0].item.vector is not None
-    world.registry.down = world.directory.down = False
-    world.enricher.once(Event())
-    assert world.waiting() == []
