@@ -42,6 +42,14 @@ _STAMP_NUMBERS = ("version", "time", "partition", "offset", "log_timestamp", "by
 # Four bytes of UTF-8 a character, and Lucene's longest term is 32,766 bytes.
 _KEYWORD = {"type": "keyword", "ignore_above": 8_191}
 
+_JOINTS = (
+    "_\u203f\u2040\u2054\ufe33\ufe34\ufe4d\ufe4e\ufe4f\uff3f"
+    ".:,;'\u00b7\u0387\u055f\u05f4\u2018\u2019\u2024\u2027\ufe13\ufe52\ufe55\uff07\uff0e\uff1a"
+    "\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14\ufe50\ufe54\uff0c\uff1b"
+)
+"""Between letters or digits these do not end a word for the tokenizer: ``numpy.array`` would be
+found as a whole only. In SQLite they end it, and so they do here."""
+
 
 class Names:
     """The names of indices and templates under a prefix.
@@ -145,7 +153,9 @@ def _index_settings(settings: ElasticsearchSettings) -> dict[str, Any]:
 
 def _analysis() -> dict[str, Any]:
     plain = ["lowercase", "asciifolding"]
+    apart = [f"\\u{ord(character):04x} => \\u0020" for character in _JOINTS]
     return {
+        "char_filter": {"memory_joints": {"type": "mapping", "mappings": apart}},
         "filter": {
             "memory_synonyms": {
                 "type": "synonym",
@@ -163,7 +173,12 @@ def _analysis() -> dict[str, Any]:
 
 
 def _analyzer(filters: list[str]) -> dict[str, Any]:
-    return {"type": "custom", "tokenizer": "standard", "filter": filters}
+    return {
+        "type": "custom",
+        "char_filter": ["memory_joints"],
+        "tokenizer": "standard",
+        "filter": filters,
+    }
 
 
 def _synonyms() -> Iterator[str]:

@@ -1,6 +1,7 @@
 package memorygraph.local;
 
 import java.io.IOException;
+import java.io.Reader;
 import java.io.StringReader;
 import java.text.ParseException;
 import java.util.ArrayList;
@@ -12,9 +13,12 @@ import java.util.function.Function;
 import java.util.function.Predicate;
 import java.util.function.Supplier;
 import java.util.function.UnaryOperator;
+import java.util.regex.Pattern;
 import org.apache.lucene.analysis.Analyzer;
 import org.apache.lucene.analysis.CharArraySet;
 import org.apache.lucene.analysis.TokenStream;
+import org.apache.lucene.analysis.charfilter.MappingCharFilter;
+import org.apache.lucene.analysis.charfilter.NormalizeCharMap;
 import org.apache.lucene.analysis.core.FlattenGraphFilter;
 import org.apache.lucene.analysis.de.GermanAnalyzer;
 import org.apache.lucene.analysis.en.EnglishAnalyzer;
@@ -64,8 +68,8 @@ import org.elasticsearch.xcontent.XContentBuilder;
 
 /**
  * What the small distribution lacks of a whole Elasticsearch and the worker uses: the answer of the
- * root address, three language analysers, and the filters for folding, stemming and synonyms. The
- * names and settings are those of the modules they stand for.
+ * root address, three language analysers, the filters for folding, stemming and synonyms, and the
+ * mapping of characters. The names and settings are those of the modules they stand for.
  */
 public final class LocalPlugin extends Plugin implements AnalysisPlugin, ActionPlugin {
 
@@ -124,6 +128,35 @@ public final class LocalPlugin extends Plugin implements AnalysisPlugin, ActionP
             PreConfiguredTokenFilter.singleton("porter_stem", false, PorterStemFilter::new),
             PreConfiguredTokenFilter.singleton("stemmer", false, PorterStemFilter::new)
         );
+    }
+
+    @Override
+    public Map<String, AnalysisProvider<CharFilterFactory>> getCharFilters() {
+        return Map.of("mapping", AnalysisPlugin.requiresAnalysisSettings(
+            (IndexSettings index, Environment environment, String name, Settings settings) ->
+                new Mapping(name, rules(settings.getAsList("mappings")))));
+    }
+
+    private record Mapping(String name, NormalizeCharMap rules) implements CharFilterFactory {
+
+        @Override
+        public Reader create(Reader reader) {
+            return new MappingCharFilter(rules, reader);
+        }
+    }
+
+    private static NormalizeCharMap rules(List<String> mappings) {
+        NormalizeCharMap.Builder rules = new NormalizeCharMap.Builder();
+        for (String mapping : mappings) {
+            String[] sides = mapping.split("=>", 2);
+            rules.add(unescaped(sides[0].trim()), unescaped(sides[1].trim()));
+        }
+        return rules.build();
+    }
+
+    private static String unescaped(String text) {
+        return Pattern.compile("\\\\u([0-9a-fA-F]{4})").matcher(text)
+            .replaceAll(found -> String.valueOf((char) Integer.parseInt(found.group(1), 16)));
     }
 
     private static AnalysisProvider<TokenFilterFactory> needingSettings(boolean graph) {
