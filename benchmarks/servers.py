@@ -24,7 +24,7 @@ from deploy.local.server import Server
 from flows.settings import Settings, load_settings
 
 KINDS = ("kafka", "neo4j", "pinecone", "influxdb", "elasticsearch", "redis")
-MEMORY_GRAPH = (sys.executable, "-m", "flows.cli.app")
+MEMORY_GRAPH = (sys.executable, "-m", "flows.cli")
 Sections = Mapping[str, Mapping[str, object]]
 
 
