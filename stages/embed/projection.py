@@ -95,11 +95,15 @@ class Projection:
                 if facts.get("format") != FORMAT:
                     raise UserError(f"{path} is no projection of a format that is known here.")
                 mean, components = file.get_tensor("mean"), file.get_tensor("components")
+                source, kept = facts["source"], float(facts["kept"])
         except FileNotFoundError:
             raise UserError(f"{path}: there is no such file.") from None
-        except (OSError, SafetensorError):
+        except (OSError, SafetensorError, KeyError, ValueError):
             raise UserError(f"{path} is no file of a projection.") from None
-        return cls(facts["source"], mean, components, json.loads(facts["kept"]))
+        shape = components.shape
+        if len(shape) != 2 or mean.shape != shape[:1] or not 1 <= shape[1] < shape[0]:
+            raise UserError(f"{path} is no file of a projection.")
+        return cls(source, mean, components, kept)
 
 
 class Projected:

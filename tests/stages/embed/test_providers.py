@@ -459,6 +459,28 @@ def test_a_file_that_is_no_projection_is_refused(tmp_path: Path) -> None:
             Projection.load(given_path)
 
 
+@pytest.mark.parametrize(
+    ("facts", "mean", "components"),
+    [
+        ({"format": "1", "kept": "1"}, (8,), (8, 2)),
+        ({"format": "1", "source": "m", "kept": "much"}, (8,), (8, 2)),
+        ({"format": "1", "source": "m", "kept": "1"}, (7,), (8, 2)),
+        ({"format": "1", "source": "m", "kept": "1"}, (8,), (8,)),
+        ({"format": "1", "source": "m", "kept": "1"}, (2,), (2, 8)),
+        ({"format": "2", "source": "m", "kept": "1"}, (8,), (8, 2)),
+    ],
+)
+def test_a_file_that_is_not_as_it_was_saved_is_refused_at_the_start(
+    tmp_path: Path, facts: dict[str, str], mean: Any, components: Any
+) -> None:
+    from safetensors.numpy import save_file
+
+    tensors = {"mean": np.zeros(mean, "<f4"), "components": np.ones(components, "<f4")}
+    save_file(tensors, tmp_path / "p", facts)
+    with pytest.raises(UserError, match="projection"):
+        Projection.load(tmp_path / "p")
+
+
 def test_what_is_incomplete_stays_so_when_shortened() -> None:
     vectors = sample(100, 32, 6)
 
