@@ -133,7 +133,7 @@ def _waits_for(
     if not lag:
         return ""
     if worker is None:
-        return "a worker: none runs"
+        return "a worker: none runs here"
     stopped = troubles.get(f"partition {partition}")
     if stopped is not None:
         return f"a decision ({stopped}): see the worker's log"
