@@ -49,8 +49,9 @@ class Drained(msgspec.Struct):
 
 class Drain(msgspec.Struct, frozen=True):
     """How a queue is drained. ``follow``: until stopped, and what a store does not take is tried
-    again after ``first`` seconds, twice that, … ``longest``; else everything once, until the store
-    takes nothing of a batch. ``until_empty``: as ``follow``, until nothing is left. ``patience``:
+    again after ``first`` seconds, twice that, … ``longest``; else until a store takes nothing of a
+    batch, ``tries`` times in a row: one that is slow learns by failing how little it can take.
+    ``until_empty``: as ``follow``, until nothing is left. ``patience``:
     seconds to wait for what another member of the group may hold."""
 
     follow: bool = False
@@ -59,6 +60,7 @@ class Drain(msgspec.Struct, frozen=True):
     until_empty: bool = False
     poll: float = 0.5
     patience: float = 60.0
+    tries: int = 3
 
 
 class Batch(msgspec.Struct):
@@ -116,6 +118,8 @@ class QueuePart(StatefulSourcePartition[tuple[str, Batch], None]):
         self._after = 0
         self._delay = drain.first
         self._down = False
+        self._vain = 0
+        self._came_on = False
         self._again: Counter[str] = Counter()
         self._not_before = 0.0
         self._moved = time.monotonic()
@@ -190,11 +194,15 @@ class QueuePart(StatefulSourcePartition[tuple[str, Batch], None]):
         if drain.follow and (self._again or not drain.until_empty):
             self._after = 0
             self._pause(self._delay if self._again else drain.poll)
+        elif self._again and self._came_on:
+            self._after = 0
+            self._pause(self._delay)
         elif self._again or self._queue.caught_up(self._store):
             self._finished = True
         elif time.monotonic() - self._moved > drain.patience:
             self._drained.codes = {"read_elsewhere": 0}
             self._finished = True
+        self._came_on = False
         self._again.clear()
         return self._wait()
 
@@ -216,12 +224,14 @@ class QueuePart(StatefulSourcePartition[tuple[str, Batch], None]):
             self._moved = time.monotonic()
             self._delay = self._drain.first
             self._down = False
+            self._came_on, self._vain = True, 0
             _log.info("reconciled", store=self._store, records=done)
         elif codes:
             self._store_is_down(sorted(codes), max(b.retry_after for b in batches))
 
     def _store_is_down(self, codes: list[str], asked: float) -> None:
-        if not self._drain.follow:
+        self._vain += 1
+        if not self._drain.follow and self._vain >= self._drain.tries:
             self._finished = True
             return
         # Jitter only spreads retries in time; nothing is decided by it.

@@ -36,7 +36,7 @@ from tests.sinks.kafka.topics import is_queue, own_topics
 
 KEY = bytes(range(32))
 QUICK = Drain(follow=True, first=0.05, longest=0.2, poll=0.05)
-ONCE = Drain(patience=30.0)
+ONCE = Drain(patience=30.0, first=0.05)
 
 
 class Memory:
@@ -133,6 +133,26 @@ def test_once_leaves_what_its_store_does_not_take_and_says_why(world: World) -> 
     world.sinks["graph"].answer = lambda record: WRITTEN
     assert world.once()["graph"].written == 30
     assert all(set(world.sinks[store].held) == expected[store] for store in STORES)
+
+
+def test_once_a_store_that_can_take_but_a_few_is_asked_again(world: World) -> None:
+    """It learns of its slowness by failing; whoever began anew each time would never come on."""
+    expected = world.park("graph", 30)
+    most = 1_000
+
+    def slow(records: Sequence[Record], /) -> Sequence[Result]:
+        nonlocal most
+        if most > 10:
+            most //= 20
+            return [Result("unavailable", "too_slow")] * len(records)
+        return Memory.write(sink, records)
+
+    sink = world.sinks["graph"]
+    sink.write = slow  # type: ignore[method-assign]
+    drained = world.once()
+    assert (drained["graph"].written, drained["graph"].codes) == (30, {})
+    assert set(sink.held) == expected
+    assert world.parking.backlog()["graph"] == 0
 
 
 def test_a_store_that_is_down_holds_up_no_other_and_drains_when_it_is_back(world: World) -> None:
