@@ -143,7 +143,7 @@ def similar(
     settings = load(config, data)
     with opened_views(existing(settings)) as stores:
         if text is not None:
-            found = near_text(stores, settings.embed, text, limit, tenant)
+            found = near_text(stores, settings, text, limit, tenant)
         else:
             assert event is not None
             found = near_event(stores, event.lower(), limit, tenant)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from flows.asked import screened
+from flows.settings import Settings
 from flows.views.stores import Views
 from schemas.failures import UserError
 from schemas.items import Kind
 from schemas.queries import Neighbour
 from schemas.records import RecordId
-
-if TYPE_CHECKING:
-    from stages.embed import EmbedSettings
 
 KINDS: tuple[Kind, ...] = ("prompt", "response")
 
@@ -46,13 +44,16 @@ def near_event(stores: Views, event: str, limit: int, tenant: str | None) -> lis
 
 
 def near_text(
-    stores: Views, settings: EmbedSettings, text: str, limit: int, tenant: str | None
+    stores: Views, settings: Settings, text: str, limit: int, tenant: str | None
 ) -> list[Near]:
-    """The nearest texts to a text that need not be stored. Opens the embedder of the settings;
-    raises UserError and Unavailable."""
+    """The nearest texts to a text that need not be stored. Opens the embedder of the settings; one
+    that is a service gets the text screened, as those of events. Raises UserError and
+    Unavailable."""
     from stages.embed import open_embedder
 
-    embedder = open_embedder(settings)
+    if not settings.embed.is_here:
+        text = screened(settings, text)
+    embedder = open_embedder(settings.embed)
     try:
         ask: Callable[[str], bytes] | None = getattr(embedder, "embed_query", None)
         vector = embedder.embed([text])[0] if ask is None else ask(text)
