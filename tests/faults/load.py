@@ -8,6 +8,7 @@ import os
 import random
 import signal
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,13 +48,13 @@ def calm_run(folder: Path, events: int = EVENTS, seed: int = SEED) -> Calm:
 
 
 def slices(records: Sequence[LogRecord], count: int = SLICES) -> list[list[LogRecord]]:
-    """At most ``count`` parts, in step by log time, each partition in its order."""
+    """So many parts, in step by log time, each partition in its order."""
     partitions: dict[tuple[str, int], list[LogRecord]] = {}
     for record in records:
         partitions.setdefault((record.origin.topic, record.origin.partition), []).append(record)
     ordered = list(heapq.merge(*partitions.values(), key=lambda r: r.origin.timestamp))
-    size = -(-len(ordered) // count)
-    return [ordered[i : i + size] for i in range(0, len(ordered), size)]
+    ends = [len(ordered) * i // count for i in range(count + 1)]
+    return [ordered[i:j] for i, j in pairwise(ends)]
 
 
 def feed(bench: FleetBench, parts: Sequence[Sequence[LogRecord]]) -> None:

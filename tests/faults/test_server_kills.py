@@ -23,7 +23,7 @@ from flows.ingest import STAGES
 from schemas.log import LogRecord, Partition
 from tests.faults.fleet import FleetBench
 from tests.faults.harness import Worker
-from tests.faults.load import EVENTS, SEED, Calm, calm_run, check, finish, slices
+from tests.faults.load import EVENTS, SEED, Calm, calm_run, check, finish, lag, slices
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
 
@@ -33,7 +33,7 @@ EACH = 100
 PARTS = 5
 """In which they come, the first before the worker starts."""
 PACE = 0.3
-EPOCH = 0.5
+"""Seconds between two of them."""
 MOMENTS = ("start", "work", "commit", "idle")
 
 
@@ -100,7 +100,9 @@ class Killer:
         self._bench = bench
         self._load = load
         self._dice = dice
-        self._bus = KafkaBus(bench.settings())
+        settings = bench.settings()
+        self._epoch = settings.worker.epoch_seconds
+        self._bus = KafkaBus(settings)
         self._start = 3.0
         self.kills: Counter[str] = Counter()
         self.before = self.uncommitted = 0
@@ -136,8 +138,8 @@ class Killer:
         if moment == "commit":
             worker.until(lambda: self._committed() > committed, "a commit", 0.01)
         elif moment == "idle":
-            worker.until(lambda: self._load.ended and not self._lag(), "an end of the lag", 0.05)
-        worker.until(self._pause(EPOCH), f"a moment of its {moment}")
+            worker.until(lambda: self._load.ended and not lag(self._bus), "an end of the lag", 0.05)
+        worker.until(self._pause(self._epoch), f"a moment of its {moment}")
 
     def _takes(self, worker: Worker) -> bool:
         """An event is, or was, in a stage."""
@@ -149,9 +151,6 @@ class Killer:
 
     def _committed(self) -> int:
         return sum(self._bus.committed().values())
-
-    def _lag(self) -> int:
-        return sum(self._bus.lag().values())
 
 
 def moments(dice: random.Random) -> Iterator[str]:
