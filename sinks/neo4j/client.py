@@ -31,8 +31,8 @@ quiet("neo4j")
 class Client:
     """Connections to one database. Safe from any thread; connects when first needed.
 
-    The driver's own retries are not used: delivery decides when to try again. Only what other
-    writers cause (deadlocks) is tried again here, within the call's time.
+    The driver's own retries are not used: delivery decides when to try again. Only what others
+    cause (deadlocks) is tried again here, within the call's time.
     """
 
     def __init__(self, settings: Neo4jSettings) -> None:
@@ -42,14 +42,18 @@ class Client:
         self._closed = False
         self._running = 0
 
-    def run(self, work: Callable[[Transaction], T]) -> T:
-        """Runs the work in a transaction of its own and commits. Raises Unavailable."""
+    def run(self, work: Callable[[Transaction], T], *, commit: bool = True) -> T:
+        """Runs the work in a transaction of its own and commits it, or takes it back. Raises
+        Unavailable."""
 
         def once(session: Session) -> T:
             timeout = self._settings.timeout_seconds
             with session.begin_transaction(timeout=timeout) as transaction:
                 answer = work(transaction)
-                transaction.commit()
+                if commit:
+                    transaction.commit()
+                else:
+                    transaction.rollback()
                 return answer
 
         return self._counted(lambda: self._retried(once))
@@ -60,13 +64,14 @@ class Client:
             raise Unavailable("graph", "closed")
 
     def rows(self, text: str, **parameters: Any) -> list[dict[str, Any]]:
-        """The rows of one statement that brings its own transaction. Raises Unavailable."""
+        """The rows of one statement that brings its own transaction, and may be run twice. Raises
+        Unavailable."""
         query = Query(text, timeout=self._settings.timeout_seconds)
 
         def work(session: Session) -> list[dict[str, Any]]:
             return _rows(session.run(query, parameters))
 
-        return self._counted(lambda: self._in_session(work))
+        return self._counted(lambda: self._retried(work))
 
     def close(self) -> None:
         """Waits for what is running, as long as a call may take, then closes the connections."""

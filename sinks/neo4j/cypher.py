@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from sinks.neo4j.model import RECORD, SWEPT, TOMBSTONE
+from sinks.neo4j.model import RECORD, STORE, SWEPT, TOMBSTONE
 
+COUNT_MARKS = f"MATCH (s:{STORE}) RETURN count(s) AS marks"
 READ_VERSIONS = f"""
 UNWIND $rows AS row
 MATCH (r:{RECORD} {{key: row.key}})

@@ -53,6 +53,7 @@ _CODES = {
     "Neo.ClientError.Statement.ArithmeticError": "refused_value",
     "Neo.ClientError.Statement.TypeError": "refused_value",
     "Neo.ClientError.Schema.ConstraintValidationFailed": "constraint",
+    "Neo.ClientError.Schema.EquivalentSchemaRuleAlreadyExists": "constraint",
     "Neo.ClientError.Security.AuthenticationRateLimit": "auth_limit",
     "Neo.ClientError.Security.Forbidden": "forbidden",
 }

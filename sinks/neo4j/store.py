@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from schemas.failures import UserError
 from schemas.ports import Unavailable
 from sinks.neo4j.client import Client
 from sinks.neo4j.model import FORMAT, INDEXES, STORE, UNIQUE
 from sinks.neo4j.queries import Neo4jQueries
+from sinks.neo4j.rehearsal import rehearse
 from sinks.neo4j.settings import Neo4jSettings
 from sinks.neo4j.sink import Neo4jSink
 
@@ -19,6 +21,8 @@ ON CREATE SET s.storeSet = $id, s.format = $format
 RETURN s.storeSet = $id AS made
 """
 _READ_MARK = f"MATCH (s:{STORE} {{key: 'graph'}}) RETURN s.storeSet AS id, s.format AS format"
+PATIENCE = 60.0
+"""Seconds for what is done once: indexes, and the rehearsal of a server that has just started."""
 _INIT = "run: memory-graph stores init"
 _PROBLEMS = {
     "auth": "Neo4j refused to sign in: check neo4j.user and the password",
@@ -34,6 +38,7 @@ class Neo4jStore:
 
     def __init__(self, settings: Neo4jSettings) -> None:
         """Raises UserError where the address is none."""
+        self._settings = settings
         self._client = Client(settings)
         self.sink = Neo4jSink(self._client, settings)
         self.queries = Neo4jQueries(self._client)
@@ -41,28 +46,34 @@ class Neo4jStore:
     def init(self) -> Sequence[str]:
         """Makes the constraints, the indexes and the id of the stores that are missing; one line
         for each. Constraints come first. Raises Unavailable; UserError as :meth:`check`."""
-        with _Explained():
+        with _Explained(), self._patient() as client:
             there = self._schema()
             made: list[str] = []
             for what, commands in (("constraint", UNIQUE), ("index", INDEXES)):
                 for name, command in commands.items():
                     if name not in there:
-                        self._client.rows(command)
+                        client.rows(command)
                         made.append(f"neo4j: made the {what} {name}")
-            self._client.rows("CALL db.awaitIndexes(300)")
-            (row,) = self._client.rows(_MARK, id=str(uuid.uuid4()), format=FORMAT)
+            client.rows(f"CALL db.awaitIndexes({PATIENCE:.0f})")
+            (row,) = client.rows(_MARK, id=str(uuid.uuid4()), format=FORMAT)
             if row["made"]:
                 made.append("neo4j: made the id of the stores")
             self._check_format()
             return made
 
     def check(self) -> None:
-        """Raises UserError naming what is missing or wrong; Unavailable without an answer."""
+        """Raises UserError naming what is missing or wrong; Unavailable without an answer.
+
+        Afterwards the server is warm: it has planned what writes need, which takes one that has
+        just started longer than a write waits for."""
         with _Explained():
             missing = sorted(({*UNIQUE} | {*INDEXES}) - self._schema())
             if missing:
                 raise UserError(f"Neo4j lacks {', '.join(missing)}; {_INIT}")
             self._check_format()
+            # Without it the first writes are slow: no reason to fail.
+            with suppress(Unavailable), self._patient() as client:
+                rehearse(client, self._settings.batch_rows)
 
     def store_set(self) -> str:
         """The id that :meth:`init` minted: who claims events claims them for this set of stores."""
@@ -75,6 +86,16 @@ class Neo4jStore:
 
     def close(self) -> None:
         self._client.close()
+
+    @contextmanager
+    def _patient(self) -> Iterator[Client]:
+        """A client for what takes long and nobody waits for."""
+        seconds = max(PATIENCE, self._settings.timeout_seconds)
+        client = Client(self._settings.model_copy(update={"timeout_seconds": seconds}))
+        try:
+            yield client
+        finally:
+            client.close()
 
     def _schema(self) -> set[str]:
         """Names of the constraints and of the indexes that can be used."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from neo4j import Transaction
 
-from schemas.ports import Stored
+from schemas.ports import Stored, Unavailable
 from schemas.queries import Name
 from schemas.records import RecordId
 from sinks.common.registers import Registers, merge_stored, to_stored
@@ -55,7 +55,9 @@ class Work:
         self._batch_rows = batch_rows
 
     def share(self, records: Sequence[Prepared]) -> None:
-        """Merges the hubs of those records that :meth:`write` is going to admit."""
+        """Merges the hubs of those records that :meth:`write` is going to admit. Raises Unavailable
+        (``not_ready``) as :meth:`erase`."""
+        self._check_mark()
         found = self._send(cypher.READ_VERSIONS, _keys(r.key for r in records))
         wanted = plan(_admitted(records, found).values())
         edges = {edge: p for edge, p in wanted.shared_edges.items() if _between_hubs(edge)}
@@ -75,7 +77,9 @@ class Work:
         return {row["key"] for row in found if row["erased"]}
 
     def erase(self, keys: Iterable[str]) -> None:
-        """Removes records and leaves tombstones."""
+        """Removes records and leaves tombstones. Raises Unavailable (``not_ready``) in a database
+        that was not made ready: without constraints nodes would be made twice."""
+        self._check_mark()
         sent = _keys(keys)
         found = self._send(cypher.LOCK_RECORDS, sent)
         before = {row["key"]: row["nodes"] for row in found if row["nodes"] is not None}
@@ -119,6 +123,12 @@ class Work:
             }
             found[record_id(held["kind"], held["id"])] = Stored(read_stamp(held), content)
         return found
+
+    def _check_mark(self) -> None:
+        """The server keeps the count: this costs a round trip."""
+        (row,) = self._transaction.run(cypher.COUNT_MARKS)
+        if not row["marks"]:
+            raise Unavailable("graph", "not_ready")
 
     def _replace(self, before: Sequence[Held], plan: Plan) -> None:
         """Replaces what the records before owned by what the plan brings."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydantic import SecretStr
@@ -19,6 +21,8 @@ from sinks.neo4j.store import Neo4jStore
 from tests.conformance.records import record
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("neo4j")]
+
+OPENERS = 4
 
 
 def one(number: int) -> GraphRecord:
@@ -55,6 +59,45 @@ def test_the_id_of_the_stores_is_minted_once(store: Neo4jStore, settings: Neo4jS
         store.store_set()
     assert store.init() == ["neo4j: made the id of the stores"]
     assert store.store_set() != first
+
+
+def test_several_make_a_database_ready_at_once(store: Neo4jStore, settings: Neo4jSettings) -> None:
+    """As the pods of a deployment do, each before its worker."""
+    rows = store.sink._client.rows
+    rows("MATCH (s:MemoryGraph) DELETE s")
+    for name in UNIQUE:
+        rows(f"DROP CONSTRAINT {name}")
+    for name in INDEXES:
+        rows(f"DROP INDEX {name}")
+    together = threading.Barrier(OPENERS)
+    stores = [Neo4jStore(settings) for _ in range(OPENERS)]
+
+    def init(one: Neo4jStore) -> list[str]:
+        together.wait()
+        return list(one.init())
+
+    with ThreadPoolExecutor(OPENERS) as pool:
+        made = list(pool.map(init, stores))
+    assert sum("neo4j: made the id of the stores" in each for each in made) == 1
+    for one in stores:
+        one.check()
+        one.close()
+
+
+def test_a_database_that_was_emptied_takes_nothing_before_it_is_made_ready(
+    store: Neo4jStore,
+) -> None:
+    """A server that came back without its disk has no constraints: writers would make nodes twice,
+    and nobody would know any more what was erased."""
+    assert list(store.sink.write([one(1)])) == [WRITTEN]
+    store.sink._client.rows("MATCH (n) DETACH DELETE n")
+    (result,) = store.sink.write([one(2)])
+    assert (result.status, result.code) == ("unavailable", "not_ready")
+    (result,) = store.sink.delete([one(1).stamp.record_id])
+    assert (result.status, result.code) == ("unavailable", "not_ready")
+    assert store.queries.counts() == ({}, {})
+    store.init()
+    assert list(store.sink.write([one(2)])) == [WRITTEN]
 
 
 def test_a_graph_of_a_newer_release_is_refused(store: Neo4jStore) -> None:
