@@ -184,7 +184,7 @@ def _row(
         (commits.when((one.topic, one.partition), one.offset) or 0) / 1_000 - one.due
         for one in sent
     ]
-    quarter = len(waits) // 4
+    quarter = max(1, len(waits) // 4)
     return {
         "events": len(sent),
         "events_per_second": round(rate, 1),
