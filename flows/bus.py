@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -14,6 +15,9 @@ from flows.source import Reading, Settle, SourcePart, Span
 from schemas.events import TOPICS
 from schemas.failures import UserError
 from schemas.log import Partition
+
+LEAVING = 1.0
+"""Seconds that closing waits for a question that brokers do not answer."""
 
 
 class Bus(Protocol):
@@ -77,7 +81,8 @@ class FileBus:
 
 
 class KafkaBus:
-    """The topics as the worker's group reads them, or the part of them that is in ``span``."""
+    """The topics as the worker's group reads them, or the part of them that is in ``span``. Safe
+    for several threads; who still asks when it is closed keeps its client to the end."""
 
     def __init__(self, settings: Settings, span: Span | None = None) -> None:
         from flows.kafka.offsets import GroupOffsets
@@ -86,15 +91,20 @@ class KafkaBus:
         self._span = span
         topics = tuple(TOPICS) if span is None else span.topics
         self._offsets = GroupOffsets(settings.kafka, topics)
+        self._lock = threading.Lock()
 
     def committed(self) -> dict[Partition, int]:
-        return {partition: place.offset for partition, place in self._offsets.load().items()}
+        with self._lock:
+            found = self._offsets.load()
+        return {partition: place.offset for partition, place in found.items()}
 
     def ends(self) -> dict[Partition, int]:
-        return self._offsets.ends()
+        with self._lock:
+            return self._offsets.ends()
 
     def lag(self) -> dict[str, int]:
-        return self._offsets.lag(None if self._span is None else self._span.ends)
+        with self._lock:
+            return self._offsets.lag(None if self._span is None else self._span.ends)
 
     def source(
         self, reading: Reading, control: Control, seal: Callable[[], Settle], *, accept_gap: bool
@@ -106,7 +116,11 @@ class KafkaBus:
         )
 
     def close(self) -> None:
-        self._offsets.close()
+        if self._lock.acquire(timeout=LEAVING):
+            try:
+                self._offsets.close()
+            finally:
+                self._lock.release()
 
 
 def open_bus(

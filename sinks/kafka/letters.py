@@ -31,6 +31,7 @@ from sinks.kafka.settings import KafkaSettings
 from sinks.kafka.topics import dead_letters
 
 AT_ONCE = 10_000
+LEAVING = 1.0
 _MOMENT = 0.2
 _SCHEMA = """
 CREATE TABLE dead_letters (
@@ -148,12 +149,16 @@ class KafkaDeadLetters:
         return known if unread <= AT_ONCE else known + unread
 
     def close(self) -> None:
-        """Ends the reading; the producer has other users."""
-        with self._lock:
+        """Ends the reading, but for one that brokers hold up; the producer has other users."""
+        if not self._lock.acquire(timeout=LEAVING):
+            return
+        try:
             self._reader.close()
             if self._index is not None:
                 self._index.close()
                 self._index = None
+        finally:
+            self._lock.release()
 
     def _note(self, sequence: int, outcome: str, *, resolution: bool) -> None:
         letter = self.get(sequence)

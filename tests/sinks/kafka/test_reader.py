@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from schemas.log import Partition
 from schemas.ports import Unavailable
+from sinks.kafka import letters
 from sinks.kafka import reader as module
 from sinks.kafka.reader import TopicReader
 from sinks.kafka.settings import KafkaSettings
@@ -37,6 +40,28 @@ class Client:
         if fault is not None:
             found.insert(2, Told(0, -1, fault))
         return found
+
+
+def test_letters_are_closed_under_nobody_who_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letters, "LEAVING", 0.1)
+    held = letters.KafkaDeadLetters(KafkaSettings(), None, None)  # type: ignore[arg-type]
+    asked, go = threading.Event(), threading.Event()
+    closed: list[bool] = []
+
+    def unread() -> int:
+        asked.set()
+        assert go.wait(30)
+        return 1 << 30
+
+    monkeypatch.setattr(held._reader, "unread", unread)
+    monkeypatch.setattr(held._reader, "close", lambda: closed.append(True))
+    sampler = threading.Thread(target=held.at_most)
+    sampler.start()
+    assert asked.wait(30)
+    held.close()
+    assert closed == []
+    go.set()
+    sampler.join(30)
 
 
 def opened(monkeypatch: pytest.MonkeyPatch, faults: dict[int, int | KafkaException]) -> TopicReader:
