@@ -98,18 +98,18 @@ class KafkaProducer:
         failed = reports.error
         if failed is not None:
             self._note(client, failed)
-            late = failed.code() in _LATE and client.trouble
-            raise Unavailable(WHAT, client.trouble if late else code_of(failed))
+            late = failed.code() in _LATE and client.state.trouble
+            raise Unavailable(WHAT, client.state.trouble if late else code_of(failed))
         if not reports.complete:
             self._discard(client)
-            raise Unavailable(WHAT, client.trouble or "timed_out")
-        client.trouble = ""
+            raise Unavailable(WHAT, client.state.trouble or "timed_out")
+        client.state.trouble = ""
 
     def _connected(self) -> _Client:
         with self._lock:
             if self._closed:
                 raise Unavailable(WHAT, "closed")
-            if self._client is not None and self._client.fatal:
+            if self._client is not None and self._client.state.fatal:
                 self._client.abandon()
                 self._client = None
             if self._client is None:
@@ -127,7 +127,7 @@ class KafkaProducer:
             self._known = client.topics(max(0.1, deadline - time.monotonic()))
         except KafkaException as error:
             code = code_of(error.args[0])
-            raise Unavailable(WHAT, client.trouble or code) from None
+            raise Unavailable(WHAT, client.state.trouble or code) from None
         return sorted(topic for name, topic in names.items() if name not in self._known)
 
     def _note(self, client: _Client, error: KafkaError) -> None:
@@ -170,12 +170,27 @@ class _Reports:
         return self._done.is_set()
 
 
-class _Client:
-    """librdkafka's producer, and the thread in which its reports arrive."""
+class _State:
+    """What a client's errors say of it."""
 
-    def __init__(self, settings: KafkaSettings, seconds: float) -> None:
+    def __init__(self) -> None:
         self.fatal = False
         self.trouble = ""
+
+    def failed(self, error: KafkaError) -> None:
+        """The only place where a refused sign-in shows, before "all brokers are down" follows."""
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            self.fatal = True
+        if not self.trouble or error.code() not in _DOWN:
+            self.trouble = code_of(error)
+
+
+class _Client:
+    """librdkafka's producer, and the thread in which its reports arrive. No cycle leads back to it,
+    so its own threads and connections go with its last user."""
+
+    def __init__(self, settings: KafkaSettings, seconds: float) -> None:
+        self.state = _State()
         defaults = {
             "linger.ms": 5,
             "compression.type": "lz4",
@@ -187,7 +202,7 @@ class _Client:
             "partitioner": "murmur2_random",
             "message.timeout.ms": int(1_000 * seconds),
             "message.max.bytes": LIMIT,
-            "error_cb": self._failed,
+            "error_cb": self.state.failed,
         }
         self._producer = open_producer(defaults | properties(settings) | needed)
         self._ended = threading.Event()
@@ -207,7 +222,7 @@ class _Client:
                 )
             except BufferError:
                 if time.monotonic() > deadline:
-                    raise Unavailable(WHAT, self.trouble or "queue_full") from None
+                    raise Unavailable(WHAT, self.state.trouble or "queue_full") from None
                 self._ended.wait(0.01)
             else:
                 return
@@ -230,13 +245,6 @@ class _Client:
     def _poll(self) -> None:
         while not self._ended.is_set():
             self._producer.poll(0.1)
-
-    def _failed(self, error: KafkaError) -> None:
-        """The only place where a refused sign-in shows, before "all brokers are down" follows."""
-        if error.fatal() or error.code() == KafkaError._FATAL:
-            self.fatal = True
-        if not self.trouble or error.code() not in _DOWN:
-            self.trouble = code_of(error)
 
 
 def _bursts(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +15,7 @@ from confluent_kafka import KafkaError
 from schemas.failures import UserError
 from schemas.log import Partition
 from schemas.ports import Unavailable
-from sinks.kafka.producer import LIMIT, ROOM, KafkaProducer, Message
+from sinks.kafka.producer import LIMIT, ROOM, KafkaProducer, Message, _Client
 from sinks.kafka.reader import TopicReader
 from sinks.kafka.settings import KafkaSettings
 from sinks.kafka.topics import ENRICHMENT, reconciliation
@@ -178,7 +180,7 @@ def test_a_fatal_error_is_followed_by_a_fresh_producer(
     client = producer._client
     assert client is not None
     # As the library tells it; the error itself cannot be provoked on a healthy broker.
-    client._failed(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "on purpose", True))
+    client.state.failed(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "on purpose", True))
     producer.send([message(b"after")])
     assert producer._client is not client
     assert [m.value() for m in read(settings)] == [b"before", b"after"]
@@ -220,3 +222,16 @@ def _eventually(action: Callable[[], None]) -> None:
             assert time.monotonic() < end
         else:
             return
+
+
+def test_a_client_that_is_given_up_is_gone_at_once() -> None:
+    """It has threads and connections, and the collector may not come for long."""
+    gc.disable()
+    try:
+        client = _Client(KafkaSettings(bootstrap_servers="127.0.0.1:1"), 0.1)
+        known = weakref.ref(client)
+        client.abandon()
+        del client
+        assert known() is None
+    finally:
+        gc.enable()
