@@ -29,6 +29,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 _ROOT = Path(__file__).resolve().parents[1]
+_SLICE = 0.25
 _log = structlog.get_logger("isolation")
 
 
@@ -130,7 +131,7 @@ class Guard(Generic[In, Out]):
                 self._control.beat()
                 missed.add(error.what)
                 _log.warning("waiting", stage=self.name, what=error.what, code=error.code)
-                if self._control.stopping or self._control.wait(delay):
+                if self._gives_up(delay):
                     self._control.fail(error)
                     return _nothing(chunk)
                 delay = min(2 * delay, 8.0)
@@ -141,6 +142,19 @@ class Guard(Generic[In, Out]):
                 for what in missed:
                     self._control.trouble(what, None)
                 return outcome
+
+    def _gives_up(self, seconds: float) -> bool:
+        """Waits; answers whether to end the worker instead of trying again. A stop in between cuts
+        the wait short: it has little time."""
+        control = self._control
+        if control.stopping:
+            return True
+        for _ in range(round(seconds / _SLICE)):
+            if control.wait(_SLICE):
+                return True
+            if control.stopping:
+                break
+        return False
 
     def _run(self, chunk: Chunk[In]) -> Outcome[Out]:
         self._control.beat()

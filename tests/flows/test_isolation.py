@@ -149,6 +149,28 @@ def test_a_stop_while_waiting_ends_the_worker_uncommitted(tmp_path: Path) -> Non
     assert isinstance(bench.control.failure, Unavailable)
 
 
+def test_a_stop_cuts_a_long_wait_short_and_is_tried_for_once_more(tmp_path: Path) -> None:
+    waits: list[float] = []
+    tries: list[int] = []
+
+    def act(number: int) -> None:
+        tries.append(number)
+        raise Unavailable("joins", "locked")
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        if sum(waits) > 5:
+            bench.control.stop()
+        return False
+
+    bench = Bench(tmp_path, act)
+    bench.control.wait = wait  # type: ignore[method-assign]
+    bench.run(1)
+    assert isinstance(bench.control.failure, Unavailable)
+    assert sum(waits) < 6
+    assert len(tries) == 5
+
+
 def test_damage_ends_the_worker(tmp_path: Path) -> None:
     def act(number: int) -> None:
         raise Damaged("the database file is damaged (corrupt)")
