@@ -45,6 +45,8 @@ lie on another event's. All have it, because a removal cannot ask for points wit
 SERIES = (*TAGS, "version")
 SUPERSEDED = "superseded"
 """Field of a point of which a higher version is there: it counts no more, and goes."""
+ANCHOR = "anchor"
+"""The one field of a point that keeps a series from being empty: see :func:`anchor`."""
 COUNTS = (
     "prompt_tokens",
     "completion_tokens",
@@ -65,6 +67,7 @@ ABSENT, LITERAL_UNDERSCORE = "_", "%5F"
 LEAST_NS, GREATEST_NS = -((1 << 63) - 2), (1 << 63) - 2
 """What Influx takes for a time."""
 MOST_VERSION = 1_000
+_HOUR_NS = 3_600_000_000_000
 
 
 def _integer(value: object) -> str | None:
@@ -149,6 +152,18 @@ def superseded(measurement: str, tags: Iterable[tuple[str, str]], time: int) -> 
     """The line that marks a point, of which the stored tags are known."""
     series = "".join([f",{name}={escape(value)}" for name, value in tags])
     return f"{measurement}{series} {SUPERSEDED}=true {time}"
+
+
+def anchor(measurement: str, tags: Iterable[tuple[str, str]], time: int) -> str:
+    """The line that has to be written before a point is removed.
+
+    When a removal leaves a series empty, the server takes it out of the index, and with it what is
+    written into it in that moment. So one point stays, in the hour of the removed one, which is in
+    the same shard.
+    """
+    hour = max(time // _HOUR_NS * _HOUR_NS, LEAST_NS)
+    series = "".join([f",{name}={escape(value)}" for name, value in tags])
+    return f"{measurement}{series} {ANCHOR}=true {hour + (hour == time)}"
 
 
 def bucket(record: RecordId) -> str:

@@ -10,8 +10,18 @@ from schemas.ports import Unavailable
 from schemas.records import RecordId
 from sinks.common.deadline import Deadline
 from sinks.common.stamps import record_id
-from sinks.influxdb.client import WHAT, Client
-from sinks.influxdb.lines import EVENT, MOVED, RECORD, SUPERSEDED, TAGS, Point, bucket, superseded
+from sinks.influxdb.client import REFUSED, WHAT, Client
+from sinks.influxdb.lines import (
+    EVENT,
+    MOVED,
+    RECORD,
+    SUPERSEDED,
+    TAGS,
+    Point,
+    anchor,
+    bucket,
+    superseded,
+)
 from sinks.influxdb.places import Place, event_row, intervals, point_place, record_place, record_row
 
 T = TypeVar("T")
@@ -23,6 +33,8 @@ PATIENCE = 4.0
 """How much longer than a call may take what reads all points."""
 STATEMENTS = 50
 """Most statements in one request."""
+_REMOVED = 500
+"""Most points that are removed behind one request for their anchors."""
 _ROW = f"event_id, version, {', '.join(TAGS)}, {MOVED}"
 
 
@@ -63,12 +75,15 @@ class Versions:
         self._client.write(self._bucket, "\n".join(marks), deadline)
         budget = Deadline(WHAT, min(REMOVING, deadline.left()))
         with contextlib.suppress(Unavailable):
-            for place in old:
-                self.remove(place, budget)
+            self.remove(old, budget)
 
-    def remove(self, place: Place, deadline: Deadline) -> None:
-        """Removes one point."""
-        self._client.delete(self._bucket, place.time, place.predicate, deadline)
+    def remove(self, places: Sequence[Place], deadline: Deadline | None = None) -> None:
+        """Removes points, within the deadline or each in a call's time."""
+        for part in groups(places, _REMOVED):
+            self._anchor(part, deadline or self._client.deadline())
+            for place in part:
+                within = deadline or self._client.deadline()
+                self._client.delete(self._bucket, place.time, place.predicate, within)
 
     def remove_version(self, made: Point) -> None:
         """Removes what is there of one version of a record."""
@@ -78,8 +93,7 @@ class Versions:
         )
         (rows,) = self._client.query(self._bucket, [statement], self._client.deadline())
         places = [place for place in map(event_row, rows) if place.id == made.id]
-        for place in (*places, record_place(made.id, made.version, made.time)):
-            self.remove(place, self._client.deadline())
+        self.remove([*places, record_place(made.id, made.version, made.time)])
 
     def remove_all(self, times: Mapping[RecordId, int]) -> None:
         """Removes all versions of records whose times are known."""
@@ -94,10 +108,8 @@ class Versions:
         ]
         for part in groups(statements, STATEMENTS):
             for rows in self._client.query(self._bucket, part, self._client.deadline()):
-                for row in rows:
-                    place = event_row(row) if "event_id" in row else record_row(row)
-                    if times.get(place.id) == place.time:
-                        self.remove(place, self._client.deadline())
+                places = [event_row(r) if "event_id" in r else record_row(r) for r in rows]
+                self.remove([place for place in places if times.get(place.id) == place.time])
 
     def sweep(self) -> int:
         """Removes what is superseded and is still there; answers how many points."""
@@ -111,9 +123,17 @@ class Versions:
         )
         places = [event_row(row) for row in events]
         places += [record_row(row) for row in records]
-        for place in places:
-            self.remove(place, self._client.deadline())
+        self.remove(places)
         return len(places)
+
+    def _anchor(self, places: Sequence[Place], deadline: Deadline) -> None:
+        lines = {anchor(place.measurement, place.tags, place.time) for place in places}
+        try:
+            self._client.write(self._bucket, "\n".join(sorted(lines)), deadline)
+        except Unavailable as error:
+            # Of an hour that is just leaving the retention: its shard will go as a whole.
+            if error.code != REFUSED:
+                raise
 
 
 def moved_of(times: Iterable[int]) -> list[str]:

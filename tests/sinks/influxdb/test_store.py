@@ -17,7 +17,8 @@ from schemas.failures import UserError
 from schemas.ports import ERASED, WRITTEN, Unavailable
 from schemas.records import PointRecord, RecordId
 from sinks.influxdb import versions
-from sinks.influxdb.lines import EVENT, RECORD
+from sinks.influxdb.lines import ANCHOR, EVENT, RECORD
+from sinks.influxdb.places import Place
 from sinks.influxdb.settings import InfluxSettings
 from sinks.influxdb.store import InfluxStore
 from tests.conformance.influxdb import remove
@@ -35,7 +36,8 @@ def point(number: int, version: int = 1, kind: Any = "response", **fields: Any) 
 def rows(store: InfluxStore, measurement: str) -> list[Any]:
     client = store.sink._client
     bucket = store.sink._bucket
-    return client.query(bucket, [f"SELECT * FROM {measurement}"], client.deadline())[0]
+    found = client.query(bucket, [f"SELECT * FROM {measurement}"], client.deadline())[0]
+    return [row for row in found if not row.get(ANCHOR)]
 
 
 def written(store: InfluxStore, *records: PointRecord) -> None:
@@ -121,6 +123,35 @@ def test_an_erasure_and_a_write_at_once_leave_nothing(opened: Callable[..., Infl
             done.result()
     assert rows(writer, EVENT) == rows(writer, RECORD) == []
     assert list(writer.sink.write([point(3)])) == [ERASED]
+
+
+def test_what_is_removed_hides_nothing_that_comes_into_its_series_meanwhile(
+    opened: Callable[..., InfluxStore],
+) -> None:
+    """A series that a removal leaves empty goes from the server's index, and with it whatever was
+    written into it in that moment: acknowledged, and found by nobody."""
+    store, other = opened(), opened()
+    store.init()
+    client, name, when = store.sink._client, store.sink._bucket, point(1).time_ns
+    rounds = 100
+
+    def write(number: int, id_: str, time_ns: int) -> None:
+        line = f'record,bucket=b{number},version=1 id="{id_}" {time_ns}'
+        client.write(name, line, client.deadline())
+
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(rounds):
+            write(number, "prompt:gone", when)
+            tags = (("bucket", f"b{number}"), ("version", "1"))
+            place = Place(RecordId("prompt", "gone"), 1, when, RECORD, tags)
+            removed = pool.submit(other.sink._versions.remove, [place], client.deadline())
+            for _ in range(number % 3):
+                write(rounds, "prompt:meanwhile", when)
+            write(number, "prompt:kept", when + 1_000)
+            removed.result()
+    found = {row["bucket"]: row["id"] for row in rows(store, RECORD)}
+    assert found.pop(f"b{rounds}") == "prompt:meanwhile"
+    assert found == {f"b{number}": "prompt:kept" for number in range(rounds)}
 
 
 def test_tombstones_of_another_process_are_seen(opened: Callable[..., InfluxStore]) -> None:
