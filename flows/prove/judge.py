@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import msgspec
 
@@ -29,6 +29,13 @@ COMPLETE_ONLY = ("vector", "timeseries")
 Held = Mapping[Store, Mapping[RecordId, Stored]]
 Properties = Mapping[str, Any]
 T = TypeVar("T")
+
+
+@runtime_checkable
+class Overwritable(Protocol):
+    """A store in which one record's place may be taken by another's."""
+
+    def overwritten(self, ids: Sequence[RecordId], /) -> frozenset[RecordId]: ...
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -111,6 +118,9 @@ class Judge:
         ids = list(dict.fromkeys(RecordId(one.kind, one.id) for one in decoded))
         held = self._of_each(lambda store: self._sinks[store].fetch(ids))
         found = {i: facts for i in ids if (facts := facts_of(i, held)) is not None}
+        points, overwritten = self._sinks["timeseries"], frozenset[RecordId]()
+        if isinstance(points, Overwritable):
+            overwritten = points.overwritten(list(held["timeseries"]))
         alone = [facts for facts in found.values() if facts.state != "complete"]
         prompts = {RecordId("prompt", facts.prompt) for facts in alone if facts.prompt is not None}
         return Case(
@@ -120,6 +130,7 @@ class Judge:
             erased=self._of_each(lambda store: _erased(self._sinks[store], ids)),
             parked=self._waiting.parked(ids),
             requested=self._waiting.requested(ids),
+            overwritten=overwritten,
         )
 
     def _of_each(self, ask: Callable[[Store], T]) -> dict[Store, T]:
@@ -238,6 +249,7 @@ class Case(msgspec.Struct, frozen=True):
     erased: Mapping[Store, frozenset[RecordId]]
     parked: Mapping[tuple[Store, RecordId], int]
     requested: frozenset[RecordId]
+    overwritten: frozenset[RecordId]
 
     def newest(self, identity: RecordId) -> int:
         """The greatest version that a store holds or owes; 0 where none does."""
@@ -252,6 +264,8 @@ class Case(msgspec.Struct, frozen=True):
             return "absent"
         if stored.stamp.version < newest:
             return "stale"
+        if store == "timeseries" and identity in self.overwritten:
+            return "overwritten"
         equals = (h[identity].stamp for h in self.held.values() if identity in h)
         hashes = {stamp.sha256 for stamp in equals if stamp.version == newest}
         return "differs" if len(hashes) > 1 else None

@@ -11,7 +11,7 @@ from schemas.records import PointRecord, RecordId, Store
 from sinks.common.deadline import Deadline
 from sinks.common.stamps import Refusal, is_identity
 from sinks.influxdb.client import REFUSED, TOO_LARGE, Client
-from sinks.influxdb.lines import RECORD, SUPERSEDED, Point, bucket, lines, name_of, point
+from sinks.influxdb.lines import EVENT, RECORD, SUPERSEDED, Point, bucket, lines, name_of, point
 from sinks.influxdb.lines import stored as read
 from sinks.influxdb.places import record_row
 from sinks.influxdb.settings import InfluxSettings
@@ -113,6 +113,24 @@ class InfluxSink:
         """See :meth:`schemas.ports.Tombstones.erased`."""
         known = [identity for identity in ids if is_identity(identity.kind, identity.id)]
         return frozenset(self._tombstones.asked(known, self._client.deadline()) if known else ())
+
+    def overwritten(self, ids: Sequence[RecordId], /) -> frozenset[RecordId]:
+        """Those whose record is there, and not the point that dashboards read: another event's
+        point lies in its place (see :mod:`sinks.influxdb.collisions`). Raises Unavailable."""
+        lost: set[RecordId] = set()
+        known = list(dict.fromkeys(i for i in ids if is_identity(i.kind, i.id)))
+        for group in groups(known, STATEMENTS):
+            deadline = self._client.deadline()
+            rows = self._scan("id, version", group, deadline)
+            times = {record_row(row).id: row["time"] for row in rows}
+            statements = [
+                f"SELECT event_id FROM {EVENT} WHERE kind = '{i.kind}' AND time = {time}"  # noqa: S608
+                for i, time in times.items()
+            ]
+            for identity, points in zip(times, self._query(statements, deadline), strict=True):
+                if not any(point["event_id"] == identity.id for point in points):
+                    lost.add(identity)
+        return frozenset(lost)
 
     def count(self) -> int:
         """How many records it holds. Raises Unavailable."""
