@@ -33,9 +33,9 @@ SERVERS: dict[Store, str] = {
 }
 CHARACTERS = 1_000
 BATCH = 1_000
-WARM = float(os.environ.get("WARM", "6"))
+WARM = float(os.environ.get("WARM", "5"))
 """Seconds for which the load was what it is before anything is counted."""
-BEFORE = float(os.environ.get("BEFORE", "10"))
+BEFORE = float(os.environ.get("BEFORE", "8"))
 OUTAGE = float(os.environ.get("OUTAGE", "16"))
 """Seconds of an outage: longer than a record is tried."""
 PATIENCE = 180.0
@@ -152,28 +152,39 @@ def _end(
     worker.process.send_signal(signal.SIGTERM)
     if worker.process.wait(60):
         raise RuntimeError(f"the worker ended with {worker.process.returncode}: {worker.tail}")
-    report = prove(settings)
-    return {
-        "offsets": report.offsets,
-        "unaccounted": report.unaccounted,
-        "graph_as_undisturbed": _graph(settings) == _graph(_undisturbed(place)),
-    }
+    with _undisturbed(place) as finish:
+        report = prove(settings)
+        return {
+            "offsets": report.offsets,
+            "unaccounted": report.unaccounted,
+            "graph_as_undisturbed": _graph(settings) == _graph(finish()),
+        }
 
 
-def _undisturbed(place: Installation) -> Settings:
-    """Of the embedded stores of a worker that has read the same log by itself."""
+@contextmanager
+def _undisturbed(place: Installation) -> Iterator[Callable[[], Settings]]:
+    """Another worker reads the same log into embedded stores; their settings, when it has."""
     embedded = dict.fromkeys([*STORES, "state", "queues"], "sqlite")
     changed = {f"MEMORY_GRAPH_BACKENDS__{part}".upper(): name for part, name in embedded.items()}
     changed["MEMORY_GRAPH_KAFKA__GROUP"] = "undisturbed"
     changed["MEMORY_GRAPH_WORKER__DATA"] = str(place.config.parent / "undisturbed")
-    environment = place.environment | changed
+    own = place._replace(environment=place.environment | changed)
     command = [sys.executable, "-m", "benchmarks.following", str(place.config), "--once"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
-    if done.returncode:
-        told = done.stderr[-2_000:].decode()
-        raise RuntimeError(f"undisturbed, it ended with {done.returncode}: {told}")
-    with place._replace(environment=environment).signed_in() as settings:
-        return settings
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=ROOT, env=own.environment, stdout=quiet, stderr=quiet)
+
+    def finish() -> Settings:
+        if process.wait():
+            raise RuntimeError(f"undisturbed, a worker ended with {process.returncode}")
+        with own.signed_in() as settings:
+            return settings
+
+    try:
+        yield finish
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def _graph(settings: Settings) -> str:
