@@ -147,14 +147,13 @@ class Guard(Generic[In, Out]):
         """Waits; answers whether to end the worker instead of trying again. A stop in between cuts
         the wait short: it has little time."""
         control = self._control
-        if control.stopping:
-            return True
-        for _ in range(round(seconds / _SLICE)):
+        late = control.stopping
+        left = 0 if late else round(seconds / _SLICE)
+        while left and not control.stopping:
             if control.wait(_SLICE):
                 return True
-            if control.stopping:
-                break
-        return False
+            left -= 1
+        return late
 
     def _run(self, chunk: Chunk[In]) -> Outcome[Out]:
         self._control.beat()
