@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def retry(
     keys = load_keys(settings.data, create=False)
     with open_stores(settings, keys) as stores:
         retrier: Retrier | None = None
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             for sequence in sequences:
                 letter = stores.letters.get(sequence)
                 if letter is None or letter.resolved is not None:
@@ -107,7 +108,9 @@ def retry(
                         joins = _Beside(stores.joins) if beside else _Alone(stores.joins)
                         changed = msgspec.structs.replace(stores, joins=joins)
                         pipeline = build(settings, keys, changed)
+                        stack.callback(pipeline.close)
                         retrier = Retrier(stores, pipeline, Path(folder), settings)
+                        stack.callback(retrier.close)
                     yield retrier.event(letter, held)
 
 
@@ -122,12 +125,17 @@ class Retrier:
         self._control = Control(quiet=True)
         self._control.stop()
         names = tuple(stage.name for stage in pipeline.stages)
-        journal = Journal(folder / "inflight", names)
-        alarm = Alarm(settings.worker.time_budget_seconds)
+        self._journal = Journal(folder / "inflight", names)
+        self._alarm = Alarm(settings.worker.time_budget_seconds)
         self._guards: list[Guard[Any, Any]] = [
-            Guard(stage, number, journal, alarm, self._control, RunStats())
+            Guard(stage, number, self._journal, self._alarm, self._control, RunStats())
             for number, stage in enumerate(pipeline.stages)
         ]
+
+    def close(self) -> None:
+        """Gives the alarm back; the pipeline has another owner."""
+        self._alarm.close()
+        self._journal.close()
 
     def event(self, letter: DeadLetter, original: Original) -> Retried:
         origin = letter.origin
