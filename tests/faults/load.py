@@ -19,7 +19,7 @@ from schemas.log import LogRecord
 from schemas.ports import Unavailable
 from tests.e2e.holdings import Holdings, assert_equal, holdings
 from tests.faults.fleet import FleetBench
-from tests.faults.harness import KEY, Bench, Worker
+from tests.faults.harness import COMMAND, KEY, Bench, Worker
 from tests.generate import write_log
 
 EVENTS = int(os.environ.get("EVENTS", "1500"))
@@ -27,7 +27,9 @@ SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10
 FAST = '[embed]\nmode = "off"\n[pii.detect]\nnames = false\n'
 SLICES = 12
 PATIENT = 10
-"""Times that a store may take nothing of what is parked."""
+"""Times in a row that a store may not be there for a command."""
+UNAVAILABLE = 4
+"""The exit code of a command that a store was not there for."""
 
 
 class Calm(NamedTuple):
@@ -103,7 +105,12 @@ def check(bench: FleetBench, calm: Calm) -> None:
     """Every store holds what an undisturbed one does, and every offset is accounted for."""
     with bench.signed_in():
         assert_equal(calm.holdings, holdings(bench.settings()))
-    bench.command("prove", "--all")
+    for _ in range(PATIENT):
+        with bench.start((*COMMAND, "prove", "--all")) as process:
+            ended = process.wait()
+        if ended.code != UNAVAILABLE:  # A slow answer on a busy machine says nothing of the events.
+            break
+    assert ended.code == 0, ended.out[-3_000:] + ended.err[-3_000:]
 
 
 def backlog(bench: FleetBench) -> dict[str, int]:
