@@ -33,6 +33,7 @@ def parse(words: str) -> Iterator[Term]:
     [('of files', False, False, False), ('conf', True, False, False), ('java', False, True, False)]
     """
     clean = words.replace("\0", " ").encode("utf-8", "replace").decode()
+    clean = unicodedata.normalize("NFC", clean)
     for minus, phrase, word in _TERM.findall(clean):
         text = phrase.strip() or word
         prefix = not phrase and text.endswith("*")

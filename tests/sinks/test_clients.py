@@ -53,3 +53,5 @@ def test_words_in_parts() -> None:
         Term("本", literal=True),
         Term("検索", unwanted=True, literal=True),
     ]
+    # As texts are stored, so that a mark typed apart finds what was written with it.
+    assert list(parse("cafe\u0301*")) == [Term("caf\u00e9", prefix=True)]
