@@ -114,7 +114,7 @@ class Poisoned:
             made = [self._made(r.origin, *r.original.open()) for r in part]
             for poison in POISONS:
                 for partition in range(12):
-                    event = self._event(poison, now, prompts[partition])
+                    event = self._event(poison, now, prompts, partition)
                     poison.change(event)
                     origin = Origin(poison.topic, partition, 0, now)
                     made.append(self._made(origin, None, (), json.dumps(event).encode()))
@@ -131,7 +131,10 @@ class Poisoned:
         self._ends[place] += 1
         return LogRecord(placed, Original(key, headers, value))
 
-    def _event(self, poison: Poison, now: int, prompt: LogRecord) -> dict[str, Any]:
+    def _event(
+        self, poison: Poison, now: int, prompts: Sequence[LogRecord], partition: int
+    ) -> dict[str, Any]:
+        """What Neo4j refuses leaves the nodes that it shares: others name the same ones."""
         number = next(self._numbers)
         event_id = str(uuid.UUID(int=number << 64, version=4))
         at = datetime.fromtimestamp(now / 1_000).astimezone().isoformat()
@@ -139,11 +142,11 @@ class Poisoned:
         kind = "prompt" if poison.topic == PROMPTS else "response"
         self.refused[poison.store, kind, event_id] = poison.code
         if kind == "response":
-            asked = json.loads(prompt.original.open()[2])["eventId"]
+            asked = json.loads(prompts[partition].original.open()[2])["eventId"]
             return event | {"promptEventId": asked, "response": {"text": f"Number {number}."}}
         return event | {
             "prompt": {"text": f"What is number {number}?"},
-            "session": {"id": f"s-poison-{number % 7}", "userId": "ana"},
+            "session": {"id": f"s-poison-{partition}", "userId": "ana"},
             "model": {"id": "gpt-4o", "provider": "openai"},
         }
 
