@@ -106,12 +106,18 @@ def test_neither_store_nor_queue_stops_reading_until_one_is_back(
     settings, _ = filled(tmp_path / "kafka", 60)
     settings = on_kafka(settings, own, deadline_seconds=0.1)
     opened: list[Stores] = []
+    refused: list[bool] = []
 
     def build(given: Settings, keys: Any, stores: Stores) -> Any:
         stores.sinks["search"].close()
         opened.append(stores)
-        between.refuse()
-        return tiny.build(given, keys, stores)
+        return tiny.build(given, keys, stores, hook=cut)
+
+    def cut(_: Any) -> None:
+        """With the first event: the start itself waits for the queues."""
+        if not refused:
+            refused.append(True)
+            between.refuse()
 
     def heal() -> None:
         until(lambda: bool(opened) and _stuck(settings))
