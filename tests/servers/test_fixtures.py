@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from deploy.local import addresses
 from deploy.local.ports import HOST
@@ -80,3 +80,12 @@ def test_the_broker_signs_in_with_scram(own_server: Callable[..., Server]) -> No
     admin = AdminClient({**properties, **wrong})
     while "_AUTHENTICATION" not in failures:
         admin.poll(1)
+
+
+def test_the_broker_does_not_look_for_old_records_while_tests_run(kafka: addresses.Kafka) -> None:
+    """It would 30 s after each start, and remove what a test has written with times of the past."""
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    resource = ConfigResource(ResourceType.BROKER, "1")
+    config = admin.describe_configs([resource])[resource].result(30)
+    for name in ("log.initial.task.delay.ms", "log.retention.check.interval.ms"):
+        assert int(config[name].value) >= 86_400_000, name
