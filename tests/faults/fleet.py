@@ -77,8 +77,11 @@ class Fleet:
             left.unlink()
         pinecone.start()
 
-    def bench(self, folder: Path, sections: str = "") -> FleetBench:
-        """A data folder with settings for these servers, and nothing in any of them."""
+    def bench(
+        self, folder: Path, sections: str = "", more: Mapping[str, str] | None = None
+    ) -> FleetBench:
+        """A data folder with settings for these servers, and nothing in any of them. ``more``:
+        variables of the environment for what the sections need."""
         name = f"t{secrets.token_hex(4)}"
         address = {kind: server.address for kind, server in self.servers.items()}
         through = {kind: proxy.address for kind, proxy in self.proxies.items()}
@@ -118,6 +121,7 @@ breaker_recovery_seconds = 2
             "MEMORY_GRAPH_PINECONE__API_KEY": address["pinecone"].api_key,
             "MEMORY_GRAPH_NEO4J__PASSWORD": address["neo4j"].password,
             VARIABLE: KEY,
+            **(more or {}),
         }
         bench = FleetBench(folder, toml + sections, environment, f"{name}.")
         bench.bootstrap = self.servers["kafka"].address.bootstrap

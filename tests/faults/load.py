@@ -24,7 +24,12 @@ from tests.generate import write_log
 
 EVENTS = int(os.environ.get("EVENTS", "1500"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-FAST = '[embed]\nmode = "off"\n[pii.detect]\nnames = false\n'
+SECTIONS = (
+    '[embed]\nprovider = "openai"\ndimensions = 384\ntimeout_seconds = 60\n'
+    'base_url = "http://127.0.0.1:{port}/v1"\n[pii.detect]\nnames = false\n'
+)
+"""Without models: a stand-in at this port makes the vectors."""
+SECRETS = {"MEMORY_GRAPH_EMBED__API_KEY": "sk-test-1"}
 SLICES = 12
 PATIENT = 10
 """Times in a row that a store may not be there for a command."""
@@ -39,14 +44,18 @@ class Calm(NamedTuple):
     holdings: Holdings
 
 
-def calm_run(folder: Path, events: int = EVENTS, seed: int = SEED) -> Calm:
+def calm_run(folder: Path, sections: str, events: int = EVENTS, seed: int = SEED) -> Calm:
     """Generates a log and works through it, undisturbed."""
     records = write_log(folder / "log", events, seed)
-    bench = Bench(folder / "bench", folder / "log", FAST)
-    bench.run("--json")
+    bench = Bench(folder / "bench", folder / "log", sections)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEMORY_GRAPH_KEY", KEY)
-        return Calm(records, holdings(bench.settings()))
+        for name, value in {**SECRETS, "MEMORY_GRAPH_KEY": KEY}.items():
+            patch.setenv(name, value)
+        with bench.worker("--json", env=SECRETS) as worker:
+            worker.wait(0)
+        calm = Calm(records, holdings(bench.settings()))
+    assert all(calm.holdings.records.values()), "every store has something to lose"
+    return calm
 
 
 def slices(records: Sequence[LogRecord], count: int = SLICES) -> list[list[LogRecord]]:

@@ -160,10 +160,12 @@ def moments(dice: random.Random) -> Iterator[str]:
 
 
 @pytest.fixture
-def whole(request: pytest.FixtureRequest, tmp_path: Path) -> Calm:
+def whole(request: pytest.FixtureRequest, sections: str, tmp_path: Path) -> Calm:
     """The undisturbed run of all scenarios, where it is long enough."""
     least = KILLS * EACH
-    return calm_run(tmp_path / "calm", least) if least > EVENTS else request.getfixturevalue("calm")
+    if least <= EVENTS:
+        return request.getfixturevalue("calm")
+    return calm_run(tmp_path / "calm", sections, least)
 
 
 @pytest.mark.timeout(7_200)
