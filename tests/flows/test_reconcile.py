@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +27,7 @@ from sinks.sqlite.deadletters import SqliteDeadLetters
 from sinks.sqlite.parking import SqliteParking
 from tests.conformance.records import record
 from tests.flows import tiny
-from tests.flows.test_faults import beside
+from tests.flows.test_faults import beside, stop_run
 from tests.flows.test_worker import contents, filled, lag, run
 from tests.servers.proxy import Proxy
 from tests.sinks.kafka.topics import is_queue, own_topics
@@ -332,7 +330,7 @@ def test_a_following_worker_drains_what_a_store_owed_by_itself(tmp_path: Path) -
         until(lambda: bool(opened) and opened[0].parking.backlog()["search"] > 0)
         opened[0].sinks["search"]._closed = False  # type: ignore[attr-defined]
         until(lambda: lag(settings) == 0 and not any(opened[0].parking.backlog().values()))
-        os.kill(os.getpid(), signal.SIGTERM)
+        stop_run()
 
     wait = beside(heal)
     summary = run(settings, follow=True, build=build)

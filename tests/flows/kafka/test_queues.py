@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from schemas.failures import UserError
 from sinks.kafka.reader import TopicReader
 from sinks.kafka.settings import KafkaSettings
 from tests.flows import tiny
-from tests.flows.test_faults import beside
+from tests.flows.test_faults import beside, stop_run
 from tests.flows.test_worker import contents, filled, lag, letters, run, stores_of, until
 from tests.servers.proxy import Proxy
 from tests.sinks.kafka.topics import is_queue, own_topics
@@ -127,7 +125,7 @@ def test_neither_store_nor_queue_stops_reading_until_one_is_back(
         opened[0].sinks["search"]._closed = False  # type: ignore[attr-defined]
         until(lambda: not any(opened[0].parking.backlog().values()))
         until(lambda: _lag(opened[0], settings) == 0)
-        os.kill(os.getpid(), signal.SIGTERM)
+        stop_run()
 
     wait = beside(heal)
     run(settings, follow=True, build=build)
