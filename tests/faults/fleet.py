@@ -121,6 +121,8 @@ breaker_recovery_seconds = 2
             "MEMORY_GRAPH_PINECONE__API_KEY": address["pinecone"].api_key,
             "MEMORY_GRAPH_NEO4J__PASSWORD": address["neo4j"].password,
             VARIABLE: KEY,
+            # A machine with all these servers may be slow; a stop that hangs is told all the same.
+            "MEMORY_GRAPH_WORKER__STOP_SECONDS": "90",
             **(more or {}),
         }
         bench = FleetBench(folder, toml + sections, environment, f"{name}.")
