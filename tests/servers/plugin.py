@@ -184,6 +184,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return run.groups.get(nodeid) or super()._split_scope(nodeid)
 
+        def remove_node(self, node: Any) -> Any:
+            # Of a process that has died, xdist deals out again what it had finished, too: units
+            # with no test to run, whose end it then waits for for ever.
+            done = self.assigned_work[node]
+            for scope in [scope for scope, tests in done.items() if all(tests.values())]:
+                del done[scope]
+            return super().remove_node(node)
+
     return GroupOrScope(config, log)
 
 
