@@ -21,6 +21,7 @@ ORDER = (
     "delivery",
     "restart",
     "faults",
+    "soak",
 )
 
 
@@ -38,11 +39,13 @@ def _section(kept: dict[str, Any]) -> str:
     module = import_module(f"benchmarks.{kept['name']}")
     machine = kept["machine"]
     flags = ", ".join(machine["flags"]) or "none of the vector flags that matter"
+    load = kept["load"]
+    loads = f"load {load['before']} before, {load['after']} after" if load else kept["beside"]
     return (
         f"### {kept['name']}\n\n{module.table(kept['result'])}\n\n"
         f"{kept['date'][:10]}, commit {kept['commit'][:10]}; {machine['cpu']}, "
-        f"{machine['cores']} cores ({flags}); load {kept['load']['before']} before, "
-        f"{kept['load']['after']} after. Texts: {kept['texts']}.\n\n"
+        f"{machine['cores']} cores ({flags}); {loads}. "
+        f"Texts: {kept['texts']}.\n\n"
     )
 
 

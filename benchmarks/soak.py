@@ -23,6 +23,7 @@ import psutil
 import typer
 
 from benchmarks import backlog, corpus, events, machine
+from benchmarks.readme import write_readme
 from benchmarks.servers import MEMORY_GRAPH, running
 from flows.filelog import LogWriter
 from flows.health import read_health
@@ -60,7 +61,9 @@ def main(
     every: Annotated[float, typer.Option(help="Seconds between two samples.")] = 5.0,
 ) -> None:
     """Feed a worker and keep its curve in benchmarks/results/soak.json."""
-    texts = corpus.load(data).pieces(CHARACTERS, BATCH)
+    source = corpus.load(data)
+    texts = source.pieces(CHARACTERS, BATCH)
+    before = machine.load()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="soak-")))
         log = stack.enter_context((folder / "worker.log").open("wb"))
@@ -84,10 +87,17 @@ def main(
         "files" if embedded else "Kafka, Neo4j, Pinecone (fake), InfluxDB, Elasticsearch, Redis"
     )
     result = {"stores": stores, **_result(samples)}
-    whole = {"name": "soak", **machine.facts(), "result": result}
-    path = Path(__file__).with_name("results") / "soak.json"
-    path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    whole = {
+        "name": "soak",
+        **machine.facts(),
+        "load": {"before": before, "after": machine.load()},
+        "texts": source.source,
+        "result": result,
+    }
+    results = Path(__file__).with_name("results")
+    (results / "soak.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     print(table(result))
+    write_readme(results)
 
 
 def _texts(texts: list[str], number: int) -> list[str]:
@@ -167,15 +177,20 @@ def _mean(values: list[float]) -> float:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The figures as Markdown."""
-    rss, files, threads = result["rss_mib"], result["descriptors"], result["threads"]
+    """The figures as Markdown: the curve at every tenth of the events."""
+    curve = [Sample(*values) for values in result["curve"]]
+    marks = [result["events"] * tenth / 10 for tenth in range(1, 11)]
+    chosen = [min(curve, key=lambda s: abs(s.events - mark)) for mark in marks]
     return "\n".join(
         [
-            f"| {result['events']:,} events in {result['seconds']:,.0f} s | early | late |",
-            "|---|---|---|",
-            f"| MiB resident (greatest {rss['greatest']}) | {rss['early']} | {rss['late']} |",
-            f"| open descriptors | {files['early']} | {files['late']} |",
-            f"| threads | {threads['early']} | {threads['late']} |",
+            f"| {result['events']:,} events: {result['stores']} | seconds | MiB resident | "
+            "open descriptors | threads |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {s.events:,} | {s.seconds:,.0f} | {s.rss_mib:,.0f} | {s.descriptors} | "
+                f"{s.threads} |"
+                for s in chosen
+            ),
         ]
     )
 
