@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +120,21 @@ def _load_tokenizer(path: Path, threads: int) -> Any:
     return tokenizer
 
 
+@cache
+def _core() -> Any:
+    """One for the process, never freed: its plugin gives the thread that makes it a signal stack,
+    and takes the memory away when another thread frees it; the next signal then kills the process.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def _compile(weights: Path, precision: Precision, threads: int) -> tuple[str, Any]:
     """The precision that was chosen, and an inference request of the compiled network."""
-    import openvino
     from safetensors.numpy import load_file
 
-    core = openvino.Core()
+    core = _core()
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and not has_bf16:
         raise PrecisionUnsupported

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import openvino
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,7 +27,7 @@ TEXTS = [
     "lorem ipsum dolor sit amet " * 60,
     "...",
 ]
-BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+BF16 = "BF16" in encoder_module._core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 PRECISIONS = ["f32", "bf16"] if BF16 else ["f32"]
 # Measured: 1 − cosine is at most 2e-12 in f32 and 5e-5 in bf16; another CPU may round more.
 COSINE_BOUND = {"f32": 1 - 1e-9, "bf16": 0.9999}
@@ -100,7 +99,7 @@ def test_bf16_is_refused_where_the_cpu_has_none(monkeypatch: pytest.MonkeyPatch)
             assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
             return ["FP32", "INT8"]
 
-    monkeypatch.setattr(openvino, "Core", Plain)
+    monkeypatch.setattr(encoder_module, "_core", Plain)
     with pytest.raises(PrecisionUnsupported, match="precision"):
         Encoder(EmbedSettings(precision="bf16"))
 
@@ -174,3 +173,26 @@ def test_importing_the_stage_loads_neither_runtime_nor_model_package() -> None:
 def test_the_defaults_are_those_of_the_settings() -> None:
     assert encoder_module.MAX_TOKENS == 256
     assert EmbedSettings().mode == "inline"
+
+
+def test_a_signal_does_no_harm_when_the_encoder_was_freed_by_another_thread() -> None:
+    program = """
+import faulthandler, gc, os, signal, threading
+from stages.embed import EmbedSettings, Encoder
+
+faulthandler.enable()
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+held = [Encoder(EmbedSettings())]
+held[0].embed(["a"])
+
+def free():
+    held.clear()
+    gc.collect()
+
+thread = threading.Thread(target=free)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, b"heard\n"), done.stderr.decode()[-2_000:]
