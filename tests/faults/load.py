@@ -87,6 +87,8 @@ def finish(bench: FleetBench, worker: Worker, calm: Calm) -> None:
         worker.until(lambda: lag(bus) < left, f"a lag of less than {left}", 0.5)  # noqa: B023
         left = lag(bus)
     bus.close()
+    # The life before may have taken all of it, and this one may have no handler yet.
+    worker.until(lambda: worker.begun, "the turning of its main loop")
     worker.signal(signal.SIGTERM)
     worker.wait(0)
     drain(bench)

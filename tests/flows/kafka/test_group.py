@@ -104,7 +104,8 @@ class Fleet:
         """How often each record was written, by any member."""
         if not self.record.exists():
             return Counter()
-        lines = (line.split() for line in self.record.read_text().splitlines())
+        whole, _, _ = self.record.read_text().rpartition("\n")  # The last may be in the writing.
+        lines = (line.split() for line in whole.splitlines())
         return Counter((topic, int(number), int(offset)) for topic, number, offset in lines)
 
     def drain(self) -> None:
@@ -153,10 +154,11 @@ def nothing_lost(fleet: Fleet, load: Load) -> None:
     """Everything acknowledged was written, everything written is committed."""
     acknowledged = load.stop()
     fleet.drain()
+    world = World(fleet.settings)
+    while world.lag():  # Who was killed keeps its partitions until the group misses it.
+        fleet.drain()
     missing = acknowledged - set(fleet.written())
     assert not missing, f"{len(missing)} of {len(acknowledged)} lost; {sorted(missing)[:10]}"
-    world = World(fleet.settings)
-    assert world.lag() == 0
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
