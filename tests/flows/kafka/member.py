@@ -24,6 +24,7 @@ from flows.control import Control
 from flows.kafka import kafka_source
 from flows.source import LogSource, Reading
 from flows.stopping import signals
+from flows.worker import patiently
 from schemas.chunk import Chunk
 from schemas.log import LogRecord
 from sinks.kafka.settings import KafkaSettings
@@ -59,7 +60,9 @@ def main() -> int:
     with signals(control, 30.0):
         print("ready", flush=True)
         reading = Reading(follow=not given.once, limit=100, work=1000.0, poll=0.0)
-        part = kafka_source(settings, reading, control, lambda: lambda: None)
+        part = patiently(
+            control, lambda: kafka_source(settings, reading, control, lambda: lambda: None)
+        )
         flow = Dataflow("member")
         chunks = op.input("source", flow, LogSource(part))
         full = op.filter_value("full", chunks, lambda chunk: bool(chunk.items))
