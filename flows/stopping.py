@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -35,22 +35,35 @@ def signals(control: Control, deadline: float) -> Iterator[None]:
     watcher = threading.Thread(target=_watch, args=(reading, deadline), name="stop", daemon=True)
     watcher.start()
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        # The interrupted code may hold any lock: nothing here may need one (a log does).
+    def stop(number: int) -> None:
         if control.stopping:
             os._exit(EXIT_STOP_DEADLINE)
         control.stop()
         os.write(writing, bytes([number]))
 
-    before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        with handled(stop):
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         os.close(writing)
         watcher.join()
         os.close(reading)
+
+
+@contextmanager
+def handled(stop: Callable[[int], None]) -> Iterator[None]:
+    """Calls ``stop`` with the number of each SIGTERM and SIGINT, until the block ends. The code
+    that a signal interrupts may hold any lock: ``stop`` may need none (a log does)."""
+
+    def handler(number: int, _frame: FrameType | None) -> None:
+        stop(number)
+
+    before = {s: signal.signal(s, handler) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _watch(reading: int, deadline: float) -> None:

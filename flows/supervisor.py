@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import structlog
 
@@ -18,6 +17,7 @@ from flows.lock import worker_lock
 from flows.member import Command, Member, Supervision, suspects_file
 from flows.members import Group, merged, metrics_page
 from flows.settings import Settings
+from flows.stopping import handled
 from schemas.failures import UserError
 
 HOPELESS = {2: "user_error", 3: "in_use", 5: "damaged"}
@@ -52,17 +52,20 @@ class Supervisor:
         self._rules = rules
         self._suspects = SharedSuspects(suspects_file(settings.data))
         self.members = [Member(n, settings.data, command, rules) for n in range(1, size + 1)]
-        self._stop = threading.Event()
+        self._stop = False
+        self._signal: int | None = None
         self._told: float | None = None
         self._hopeless: int | None = None
         self._closed = threading.Event()
         self._asker = threading.Thread(target=self._ask, name="health", daemon=True)
 
-    def stop(self) -> None:
-        """Asks all members to stop; a second time kills them. Safe in a handler."""
-        if self._stop.is_set():
+    def stop(self, number: int | None = None) -> None:
+        """Asks all members to stop, because of a signal; a second time kills them. Safe in a
+        handler: it takes no lock."""
+        if self._stop:
             self._told = -self._settings.worker.stop_seconds
-        self._stop.set()
+        self._signal = number
+        self._stop = True
 
     def run(self) -> int:
         """Returns when all members have ended; answers the exit code."""
@@ -77,7 +80,7 @@ class Supervisor:
         if self._hopeless is not None:
             return self._hopeless
         codes = [m.code for m in self.members if m.code]
-        return 0 if not codes else LATE if self._stop.is_set() else 1
+        return 0 if not codes else LATE if self._stop else 1
 
     def _turn(self) -> bool:
         """One look at all members; whether all have ended for good."""
@@ -85,7 +88,7 @@ class Supervisor:
             code = member.ended()
             if code is not None:
                 self._handle(member, code)
-        if self._stop.is_set():
+        if self._stop:
             return self._stopping()
         for member in self.members:
             if member.due:
@@ -93,7 +96,7 @@ class Supervisor:
         return all(member.done for member in self.members)
 
     def _handle(self, member: Member, code: int) -> None:
-        if self._stop.is_set() or code == 0:
+        if self._stop or code == 0:
             _log.info("ended", worker=member.number, exit_code=code)
             member.done = True
             return
@@ -102,7 +105,7 @@ class Supervisor:
             _log.error("ending", worker=member.number, exit_code=code, code=HOPELESS[code])
             self._hopeless = code
             member.done = True
-            self._stop.set()
+            self._stop = True
             return
         member.died(code)
 
@@ -111,6 +114,8 @@ class Supervisor:
         running = [member for member in self.members if member.process is not None]
         if self._told is None:
             self._told = now
+            if self._signal is not None:
+                _log.info("stopping", signal=signal.Signals(self._signal).name)
             for member in running:
                 member.send(signal.SIGTERM)
         elif now - self._told > self._settings.worker.stop_seconds + 2.0:
@@ -125,7 +130,7 @@ class Supervisor:
             health={m.number: h for m in self.members if (h := m.health) is not None},
             restarts={m.number: m.restarts for m in self.members},
             crashing=[m.number for m in self.members if m.crashing],
-            stopping=self._stop.is_set(),
+            stopping=self._stop,
         )
 
     def ports(self) -> dict[int, int]:
@@ -164,7 +169,7 @@ def supervise(
     """
     with worker_lock(settings.data):
         supervisor = Supervisor(settings, size, command, rules)
-        with _signals(supervisor), _served(settings, supervisor) as port:
+        with handled(supervisor.stop), _served(settings, supervisor) as port:
             if started is not None:
                 started(supervisor, port)
             return supervisor.run()
@@ -181,17 +186,3 @@ def _served(settings: Settings, supervisor: Supervisor) -> Iterator[int | None]:
     finally:
         if server is not None:
             server.close()
-
-
-@contextmanager
-def _signals(supervisor: Supervisor) -> Iterator[None]:
-    def stop(number: int, _frame: FrameType | None) -> None:
-        _log.info("stopping", signal=signal.Signals(number).name)
-        supervisor.stop()
-
-    before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
