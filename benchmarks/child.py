@@ -12,31 +12,28 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.passing import Passing
 from flows.keys import Keys
 from flows.logs import configure
 from flows.pipeline import Pipeline, build_pipeline
 from flows.settings import Settings
 from flows.stores import Stores
 from flows.worker import run
-from schemas.ports import Result, Sink, Stored
-from schemas.records import Record, RecordId, Store
+from schemas.ports import Result, Sink
+from schemas.records import Record, RecordId
 from stages.embed.stage import EmbedStage
 
 
-class Timed:
+class Timed(Passing):
     """A sink that notes when each record was confirmed: ms since 1970, by the record's id."""
 
     def __init__(self, sink: Sink[Any], confirmed: dict[RecordId, tuple[int, float]]) -> None:
-        self._sink = sink
+        super().__init__(sink)
         self._confirmed = confirmed
-
-    @property
-    def store(self) -> Store:
-        return self._sink.store
 
     def write(self, records: Sequence[Record], /) -> Sequence[Result]:
         results = self._sink.write(records)
@@ -45,18 +42,6 @@ class Timed:
             stamp = record.stamp
             self._confirmed[stamp.record_id] = (stamp.origin.timestamp, now)
         return results
-
-    def fetch(self, ids: Sequence[RecordId], /) -> Mapping[RecordId, Stored]:
-        return self._sink.fetch(ids)
-
-    def delete(self, ids: Sequence[RecordId], /) -> Sequence[Result]:
-        return self._sink.delete(ids)
-
-    def count(self) -> int:
-        return self._sink.count()
-
-    def close(self) -> None:
-        self._sink.close()
 
 
 def main(folder: Path, sections: dict[str, Any], *, follow: bool) -> None:

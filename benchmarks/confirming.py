@@ -11,11 +11,12 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.made_up import MadeUp
+from benchmarks.passing import Passing
 from flows.keys import Keys
 from flows.logs import configure
 from flows.pipeline import Pipeline, build_pipeline
@@ -24,23 +25,19 @@ from flows.settings import Settings, load_settings
 from flows.stores import Stores
 from flows.worker import run
 from schemas.log import Origin
-from schemas.ports import Result, Sink, Stored
-from schemas.records import Record, RecordId, Store
+from schemas.ports import Result, Sink
+from schemas.records import Record
 from stages.lookup import open_directory, open_registry
 
 Moments = dict[Origin, float]
 
 
-class Confirming:
+class Confirming(Passing):
     """A sink that notes the moment in which an event's record was confirmed, last of all."""
 
     def __init__(self, sink: Sink[Any], moments: Moments) -> None:
-        self._sink = sink
+        super().__init__(sink)
         self._moments = moments
-
-    @property
-    def store(self) -> Store:
-        return self._sink.store
 
     def write(self, records: Sequence[Record], /) -> Sequence[Result]:
         results = self._sink.write(records)
@@ -49,18 +46,6 @@ class Confirming:
             if result.status == "written":
                 self._moments[record.stamp.origin] = now
         return results
-
-    def fetch(self, ids: Sequence[RecordId], /) -> Mapping[RecordId, Stored]:
-        return self._sink.fetch(ids)
-
-    def delete(self, ids: Sequence[RecordId], /) -> Sequence[Result]:
-        return self._sink.delete(ids)
-
-    def count(self) -> int:
-        return self._sink.count()
-
-    def close(self) -> None:
-        self._sink.close()
 
 
 def main(config: Path, *, made_up: bool) -> None:
