@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-import uuid
 from typing import Any
 
-import msgspec
-
 from flows.keys import derive
-from flows.pipeline import build_pii
+from flows.pipeline import build_pii, made_up_prompt
 from flows.settings import Settings
-from schemas.chunk import Chunk, Stage
+from schemas.chunk import Stage
 from schemas.failures import UserError
 from schemas.items import Embedded
-from schemas.log import LogRecord, Origin, Original, Partition
-
-_TOPIC = "llm.prompts.v1"
-_MOMENT = 1_704_067_200_000
 
 
 def screened(settings: Settings, text: str) -> str:
@@ -30,17 +23,7 @@ def screened(settings: Settings, text: str) -> str:
     # No identifier is asked for: any key does.
     pii = build_pii(settings, derive(os.urandom(32)))
     stages: tuple[Stage[Any, Any], ...] = (Validate(settings.validate_), TextStage(), pii)
-    event = {
-        "eventId": str(uuid.UUID(int=0)),
-        "timestamp": "2024-01-01T00:00:00Z",
-        "prompt": {"text": text},
-        "session": {"id": "asked", "userId": "asked"},
-        "model": {"id": "none", "provider": "none"},
-    }
-    record = LogRecord(
-        Origin(_TOPIC, 0, 0, _MOMENT), Original(None, (), msgspec.json.encode(event))
-    )
-    chunk: Chunk[Any] = Chunk(Partition(_TOPIC, 0), (record,), _MOMENT)
+    chunk = made_up_prompt(text, "none")
     for stage in stages:
         chunk = stage(chunk).passed
     item: Embedded | None = chunk.items[0] if chunk.items else None

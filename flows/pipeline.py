@@ -98,20 +98,23 @@ def build_pii(settings: Settings, keys: Keys) -> PiiStage:
     )
 
 
-def warm_up(*stages: Stage[Any, Any]) -> None:
-    """Sends one made-up prompt through stages that keep nothing of an event."""
-    moment = 1_704_067_200_000
+def made_up_prompt(text: str, model: str) -> Chunk[Any]:
+    """A chunk of one prompt that nobody sent, as it comes from the log."""
+    moment, topic = 1_704_067_200_000, "llm.prompts.v1"
     event = {
         "eventId": str(uuid.UUID(int=0)),
         "timestamp": "2024-01-01T00:00:00Z",
-        "prompt": {"text": WARM_UP},
-        "session": {"id": "warm-up", "userId": "warm-up"},
-        "model": {"id": "gpt-4o", "provider": "openai"},
+        "prompt": {"text": text},
+        "session": {"id": "made-up", "userId": "made-up"},
+        "model": {"id": model, "provider": "openai"},
     }
-    topic = "llm.prompts.v1"
     original = Original(None, (), msgspec.json.encode(event))
-    chunk: Chunk[Any] = Chunk(
-        Partition(topic, 0), (LogRecord(Origin(topic, 0, 0, moment), original),), moment
-    )
+    record = LogRecord(Origin(topic, 0, 0, moment), original)
+    return Chunk(Partition(topic, 0), (record,), moment)
+
+
+def warm_up(*stages: Stage[Any, Any]) -> None:
+    """Sends one made-up prompt through stages that keep nothing of an event."""
+    chunk = made_up_prompt(WARM_UP, "gpt-4o")
     for stage in stages:
         chunk = stage(chunk).passed
