@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from flows.settings import Settings
 from flows.stores import opened_servers
 from schemas.log import LogRecord
 from sinks.kafka.topics import create_topics
-from tests.faults.harness import COMMAND, KEY, Bench, Worker
+from tests.faults.harness import KEY, Bench, Worker
 from tests.servers.plugin import Run
 from tests.servers.proxy import Proxy
 
@@ -150,10 +151,9 @@ class FleetBench(Bench):
 
     def member(self, number: int) -> Worker:
         """One of several workers, with a data folder of its own."""
-        name = self.folder / f"member-{number}-{secrets.token_hex(2)}"
-        data = str(self.folder / f"data-{number}")
-        given = [*COMMAND, "run", "--follow", "--config", str(self.config), "--data", data]
-        return Worker(given, self, name, self._environment, {})
+        member = copy(self)
+        member.data = self.folder / f"data-{number}"
+        return member.worker("--follow")
 
     def settings(self) -> Settings:
         with self.signed_in():

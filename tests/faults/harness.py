@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import resource
@@ -65,7 +66,7 @@ class Bench:
         (folder / "users.toml").write_text(directory_toml(), "utf-8")
         common = f'[log]\ndir = "{log}"\n[lookup]\nusers = "users.toml"\norphan_after_hours = 1\n'
         self.config.write_text(common + sections, "utf-8")
-        self._runs = 0
+        self._runs = itertools.count(1)
 
     def settings(self) -> Settings:
         return load_settings(self.config, data=self.data)
@@ -82,8 +83,7 @@ class Bench:
         self, command: Sequence[str], *, env: Mapping[str, str] | None = None, **popen: Any
     ) -> Worker:
         """Starts a command on this bench's settings and data."""
-        self._runs += 1
-        name = self.folder / f"run-{self._runs}"
+        name = self.folder / f"run-{next(self._runs)}"
         given = [*command, "--config", str(self.config), "--data", str(self.data)]
         return Worker(given, self, name, env or {}, popen)
 
