@@ -68,7 +68,8 @@ class Log(Protocol[Place]):
         ...
 
     def ended(self) -> bool:
-        """Whether all that was there at the start was taken. Asked when there are no readers."""
+        """Whether all that was there at the start was taken, by this process or by others of its
+        group. Asked when there are no readers."""
         ...
 
     def places(self) -> Mapping[Partition, Place]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from flows.control import Control
@@ -26,6 +27,7 @@ COMMIT_PATIENCE = 30.0
 """Seconds after which a commit that was not answered is no longer waited for."""
 COMMIT_AGAIN = 0.4
 """Seconds after one that failed."""
+_log = structlog.get_logger("kafka")
 
 
 class KafkaLog:
@@ -49,7 +51,7 @@ class KafkaLog:
         self._ends: Mapping[Partition, int] | None = None
         self._sealed: Mapping[Partition, Place] = {}
         self._starved: float | None = None
-        self._waiting = False
+        self._waiting = self._others = False
         self._again = self._asked = self._committing = 0.0
         self._joined: Member | None = None
 
@@ -93,17 +95,24 @@ class KafkaLog:
 
     def ended(self) -> bool:
         with self._member.lock:
-            buffers = self._member.buffers.values()
-            if buffers:
-                return all(b.done and not b.misplaced for b in buffers)
+            own = dict(self._member.buffers)
+            if not all(b.done and not b.misplaced for b in own.values()):
+                return False
+        # What a member held that died is read by none until the group misses it: it comes here.
+        others = {p: end for p, end in (self._ends or {}).items() if p not in own}
         now = time.monotonic()
-        if now - self._asked < 1.0:
-            return False
+        if not others or now - self._asked < 1.0:
+            return not others
         self._asked = now
-        committed, ends = self._offsets.load(), self._ends or {}
-        # Others have all the partitions: this member ends when they have read them.
-        unread = {p for p, end in ends.items() if p not in committed or committed[p].offset < end}
-        return all(end == start for p, (start, end) in self._offsets.bounds(unread).items())
+        try:
+            unread = self._offsets.unread(others)
+        except Unavailable as error:
+            self._watch.trouble(error.code)
+            return False
+        if unread and not self._others:
+            _log.info("waits_for_others", partitions=len(unread))
+        self._others = bool(unread)
+        return not unread
 
     def places(self) -> dict[Partition, Place]:
         with self._member.lock:

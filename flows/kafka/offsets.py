@@ -121,6 +121,14 @@ class GroupOffsets:
             lag[partition.topic] += max(0, end - start)
         return lag
 
+    def unread(self, ends: Mapping[Partition, int]) -> set[Partition]:
+        """Those of which the group has not committed up to the given end, and the log still holds
+        something before it."""
+        committed = self.load()
+        behind = [p for p, end in ends.items() if p not in committed or committed[p].offset < end]
+        starts = self._list(_EARLIEST, behind) if behind else {}
+        return {p for p in behind if starts[p] < ends[p]}
+
     def delete_group(self) -> None:
         """Removes the group and its offsets; one that is not there is removed already."""
         futures = self._clients()[1].delete_consumer_groups([self._settings.group])
