@@ -23,6 +23,7 @@ from stages.validate.stage import Validate
 KEY = b"compared here, kept nowhere"
 """Keys hashes that live as long as a comparison."""
 
+POINTS_EXPIRED = "points_expired"
 COMPLETE_ONLY = ("vector", "timeseries")
 """Stores that get an event when it lacks nothing any more."""
 
@@ -40,10 +41,11 @@ class Overwritable(Protocol):
 
 class Rules(msgspec.Struct, frozen=True):
     """``embeds``: texts get vectors; ``retention``: log time (ms) in which a prompt still completes
-    its responses."""
+    its responses; ``points_since``: a series keeps no point of before (µs; None: it keeps all)."""
 
     embeds: bool
     retention: int
+    points_since: int | None = None
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -149,7 +151,7 @@ class Judge:
             first = stamps[0].origin
             verdict = self._delivered_before(decoded, first, case)
         else:
-            verdict = self._stored(identity, origin, case)
+            verdict = self._stored(decoded, origin, case)
         return Judged(record, verdict, decoded, own)
 
     def _delivered_before(self, decoded: Decoded, first: Origin, case: Case) -> Verdict:
@@ -165,13 +167,14 @@ class Judge:
                 return Verdict("unaccounted", "other_content") if letter is None else _dead(letter)
         elif first.offset >= self._log.start(place):
             return Verdict("unaccounted", "first_missing")
-        stored = self._stored(RecordId(decoded.kind, decoded.id), first, case)
+        stored = self._stored(decoded, first, case)
         if stored.state == "unaccounted":
             return Verdict("unaccounted", f"first_{stored.code}")
         return Verdict("duplicate", "first_expired" if there is None else "")
 
-    def _stored(self, identity: RecordId, origin: Origin, case: Case) -> Verdict:
+    def _stored(self, decoded: Decoded, origin: Origin, case: Case) -> Verdict:
         """The event that was delivered at these coordinates, by what every store says of it."""
+        identity = RecordId(decoded.kind, decoded.id)
         facts = case.facts.get(identity)
         letter = None
         if facts is None:
@@ -184,6 +187,7 @@ class Judge:
         erased: list[Store] = []
         refused: list[DeadLetter] = []
         wrong: list[str] = []
+        expired = False
         stores = self._called_for(facts)
         remains = [
             store for store in STORES if identity in case.erased[store] & case.held[store].keys()
@@ -200,6 +204,8 @@ class Judge:
                 erased.append(store)
             elif refusal := self._refused(origin, store):
                 refused.append(refusal)
+            elif store == "timeseries" and problem == "absent" and self._points_expired(decoded):
+                expired = True
             else:
                 wrong.append(f"{problem}_{store}")
         everywhere = facts is not None or all(identity in case.erased[store] for store in STORES)
@@ -213,7 +219,13 @@ class Judge:
             return Verdict("waiting", f"store:{waits[0]}")
         if identity in case.requested:
             return Verdict("waiting", "enrichment")
-        return self._joined(state, origin, facts, case)
+        verdict = self._joined(state, origin, facts, case)
+        gone = expired and verdict.state in ("written", "orphan")
+        return Verdict(verdict.state, POINTS_EXPIRED) if gone else verdict
+
+    def _points_expired(self, decoded: Decoded) -> bool:
+        since = self._rules.points_since
+        return since is not None and decoded.time < since
 
     def _joined(self, state: str, origin: Origin, facts: Facts | None, case: Case) -> Verdict:
         """A record that is where it should be: with its prompt, or for good reasons without."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from flows.keys import Keys
 from flows.pipeline import Pipeline
-from flows.prove.judge import Held, Judged, facts_of
+from flows.prove.judge import POINTS_EXPIRED, Held, Judged, facts_of
 from flows.prove.log import LogView
 from flows.prove.report import Verdict
 from flows.sections import StoresSection
@@ -83,6 +83,8 @@ class Rederiver:
                 outcomes[origin] = "service_unavailable"
                 continue
             codes = self._differences(identity, mutation, expected, held)
+            if one.verdict.code == POINTS_EXPIRED:
+                codes = [code for code in codes if code != "absent_timeseries"]
             outcomes[origin] = Verdict("unaccounted", ",".join(codes)) if codes else ""
         return outcomes
 

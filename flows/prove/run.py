@@ -31,6 +31,7 @@ GAP = Verdict("unaccounted", "log_gap")
 DOUBTFUL = 1_000
 """Records that are judged once more at the end; where there are more, the moment is not why."""
 
+_DAY = 86_400_000_000
 Progress = Callable[[Report], None]
 
 
@@ -65,7 +66,9 @@ def prove(
         log = stack.enter_context(log_view(settings, stores))
         waiting = Waiting(stores.parking, stores.requests)  # type: ignore[arg-type]
         stack.callback(waiting.close)
-        rules = Rules(settings.embed.mode != "off", settings.lookup.join_retention_ms)
+        rules = Rules(
+            settings.embed.mode != "off", settings.lookup.join_retention_ms, _points_since(settings)
+        )
         validate = Validate(settings.validate_)
         judge = Judge(stores.sinks, stores.letters, waiting, log, validate, rules)
         stack.callback(judge.close)
@@ -134,6 +137,14 @@ def log_view(settings: Settings, stores: Stores) -> Iterator[LogView]:
         yield view
     finally:
         view.close()
+
+
+def _points_since(settings: Settings) -> int | None:
+    """Event times (µs) before this one have left the series, or may have."""
+    days = settings.influxdb.retention_days
+    if settings.backends.timeseries != "influxdb" or days is None:
+        return None
+    return time.time_ns() // 1_000 - days * _DAY
 
 
 def _span(partition: Partition, found: Bounds, first: int | None, end: int | None) -> Proved:

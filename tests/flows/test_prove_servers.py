@@ -17,7 +17,7 @@ from deploy.local.pinecone_index import Index
 from flows.filelog import append_events
 from flows.kafka.offsets import Names
 from flows.pipeline import build_pipeline
-from flows.prove import prove
+from flows.prove import Report, prove
 from flows.settings import Settings, load_settings
 from flows.stores import opened_servers
 from schemas.log import Partition
@@ -55,6 +55,12 @@ class Servers:
     def codes(self, *, deep: bool = False) -> list[str]:
         report = prove(self.settings, deep=deep, build=self._build)
         return sorted(found.code for found in report.exceptions)
+
+    def keeping_points(self, days: int) -> Report:
+        """A proof, deep, as if the buckets had been made with this retention."""
+        influxdb = self.settings.influxdb.model_copy(update={"retention_days": days})
+        settings = self.settings.model_copy(update={"influxdb": influxdb})
+        return prove(settings, deep=True, build=self._build)
 
     def prompts(self) -> list[str]:
         """Ids of prompts that are in every store, each to be damaged once."""
@@ -195,6 +201,15 @@ def test_what_is_taken_out_of_a_server_or_changed_in_it_is_found(servers: Server
     servers.write_document(victims[6])
     altered = ["altered_graph", "altered_search", "altered_vector"]
     assert [c for c in servers.codes(deep=True) if c.startswith("altered")] == altered
+
+
+def test_a_point_may_go_when_its_time_is_over(servers: Servers) -> None:
+    servers.take_point(servers.prompts()[0])
+    young = servers.keeping_points(36_500)
+    assert codes(young) == {"absent_timeseries"}
+    old = servers.keeping_points(1)
+    assert old.ok, old.exceptions
+    assert old.codes["written"] == {"points_expired": 1}
 
 
 def test_what_is_taken_out_of_a_queue_in_kafka_is_found(kafka: Any, tmp_path: Path) -> None:
