@@ -18,6 +18,22 @@ folder is in use by another worker; 4 a store could not be written and the worke
 ended itself on an event that hung (start it again: the event will be isolated).
 """
 
+ADDRESSES = {
+    "kafka": "kafka.bootstrap_servers",
+    "graph": "neo4j.uri",
+    "vector": "pinecone.host",
+    "timeseries": "influxdb.url",
+    "search": "elasticsearch.urls",
+    "claims": "redis.url",
+    "joins": "redis.url",
+    "cache": "redis.url",
+    "registry": "lookup.registry_address",
+    "directory": "lookup.directory_url",
+    "embedder": "embed.base_url",
+}
+"""The setting that says where each server is."""
+_UNHEARD = ("unreachable", "timed_out")
+
 app = typer.Typer(
     name="memory-graph",
     help="Turns the stream of LLM prompts, responses and sessions into a memory graph.",
@@ -98,7 +114,10 @@ def main() -> None:
         typer.echo(f"memory-graph: {error}", err=True)
         sys.exit(5)
     except Unavailable as error:
-        typer.echo(f"memory-graph: {error}. Nothing was changed; try again later.", err=True)
+        setting = ADDRESSES.get(error.what) if error.code in _UNHEARD else None
+        hint = f" If it runs, is {setting} its address? 'memory-graph config show' tells."
+        advice = f"Nothing was changed; try again later.{hint if setting else ''}"
+        typer.echo(f"memory-graph: {error}. {advice}", err=True)
         sys.exit(4)
     except BrokenPipeError:
         sys.exit(0)

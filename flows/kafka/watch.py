@@ -100,7 +100,7 @@ class Watch:
     def trouble(self, code: str) -> None:
         """The cluster does not answer now."""
         if not self._down:
-            _log.warning("kafka_trouble", code=code)
+            _log.warning("kafka_trouble", code=code, servers=self._settings.bootstrap_servers)
         self._down = True
         self._control.trouble(WHAT, code)
 

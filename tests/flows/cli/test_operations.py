@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from flows.cli.app import ADDRESSES
 from flows.configuration import reference_markdown
+from flows.settings import load_settings
 from schemas.failures import UserError
 from tests.flows.cli.conftest import CONFIG, SAMPLE, command
 
@@ -117,3 +120,21 @@ def test_the_reference_in_docs_is_the_generated_one() -> None:
     assert committed.read_text() == reference_markdown(), (
         "run: memory-graph config reference > docs/configuration.md"
     )
+
+
+def test_a_server_that_does_not_answer_is_named_by_its_setting(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    config = tmp_path / "memory-graph.toml"
+    config.write_text(f'[kafka]\nbootstrap_servers = "127.0.0.1:{port}"\n', "utf-8")
+    done = command("topics", "create", "--config", config)
+    assert done.returncode == 4
+    assert "kafka is unavailable" in done.stderr
+    assert "kafka.bootstrap_servers" in done.stderr
+
+
+def test_the_settings_that_name_servers_are_there() -> None:
+    defaults = load_settings()
+    for setting in ADDRESSES.values():
+        section, name = setting.split(".")
+        assert hasattr(getattr(defaults, section), name), setting
