@@ -180,7 +180,7 @@ def open_queues(settings: Settings, keys: Keys, folder: Folder, stack: ExitStack
     """Dead letters, the records that a store owes, and the events that lack something."""
     if settings.backends.queues == "kafka":
         queues = load("sinks.kafka.queues", "KafkaQueues")(
-            settings.kafka, None if settings.dlq.plaintext else keys.dead_letters
+            settings.kafka.queues, None if settings.dlq.plaintext else keys.dead_letters
         )
         stack.callback(queues.close)
         return Queues(queues.letters, queues.parking, queues.requests, queues)

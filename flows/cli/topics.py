@@ -70,7 +70,7 @@ def purge(as_json: AsJson = False, config: Config = None) -> None:
     """
     from sinks.kafka.purge import purge as run_purge
 
-    done = run_purge(load(config, None).kafka)
+    done = run_purge(load(config, None).kafka.queues)
     if as_json:
         print_json(done)
         return

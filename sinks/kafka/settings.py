@@ -21,6 +21,13 @@ class KafkaSettings(BaseModel):
         max_length=100,
         description="Put before every topic, for several installations on one cluster.",
     )
+    queue_prefix: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9._-]*$",
+        max_length=100,
+        description="Put before dead letters and queues instead of topic_prefix: for a second set "
+        "of stores over the same events, so that neither drains what the other's stores owe.",
+    )
     group: str = Field(
         default="memory-graph-ingestion", min_length=1, description="Consumer group of the worker."
     )
@@ -60,3 +67,10 @@ class KafkaSettings(BaseModel):
         description="Any property of librdkafka, for consumers and producers alike; it goes before "
         "what the worker sets, but for what its guarantees rest on.",
     )
+
+    @property
+    def queues(self) -> KafkaSettings:
+        """As they hold for dead letters and queues."""
+        if self.queue_prefix is None:
+            return self
+        return self.model_copy(update={"topic_prefix": self.queue_prefix})

@@ -103,11 +103,11 @@ def create_topics(
 
     Raises Unavailable, and UserError where the cluster refuses for good.
     """
-    wanted = specified() if topics is None else topics
+    wanted = {_name(settings, s): s for s in (specified() if topics is None else topics)}
     admin = open_admin(settings)
-    prefix = settings.topic_prefix
     requests = [
-        NewTopic(prefix + s.name, s.partitions, replication, config=dict(s.config)) for s in wanted
+        NewTopic(name, s.partitions, replication, config=dict(s.config))
+        for name, s in wanted.items()
     ]
     made: set[str] = set()
     try:
@@ -119,18 +119,22 @@ def create_topics(
                 error: KafkaError = exception.args[0]
                 if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise _refused(settings, name, error, replication) from None
-        _listed(admin, [prefix + s.name for s in wanted])
-        found = _found(admin, [prefix + s.name for s in wanted if prefix + s.name not in made])
+        _listed(admin, list(wanted))
+        found = _found(admin, [name for name in wanted if name not in made])
     except KafkaException as exception:
         raise unavailable(exception) from None
     except TimeoutError:
         raise Unavailable(WHAT, "timed_out") from None
     return [
-        Created(prefix + spec.name, "created")
-        if prefix + spec.name in made
-        else Created(prefix + spec.name, "exists", _differs(spec, *found[prefix + spec.name]))
-        for spec in wanted
+        Created(name, "created")
+        if name in made
+        else Created(name, "exists", _differs(spec, *found[name]))
+        for name, spec in wanted.items()
     ]
+
+
+def _name(settings: KafkaSettings, spec: TopicSpec) -> str:
+    return (settings if spec.name in INPUTS else settings.queues).topic_prefix + spec.name
 
 
 def retentions(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:

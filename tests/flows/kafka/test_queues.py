@@ -16,6 +16,7 @@ from flows.stores import Stores
 from schemas.failures import UserError
 from sinks.kafka.reader import TopicReader
 from sinks.kafka.settings import KafkaSettings
+from sinks.kafka.topics import create_topics
 from tests.flows import tiny
 from tests.flows.test_faults import beside, stop_run
 from tests.flows.test_worker import contents, filled, lag, letters, run, stores_of, until
@@ -91,6 +92,29 @@ def test_what_a_store_owes_waits_in_its_topic(kafka: Any, tmp_path: Path) -> Non
     drained = reconcile(settings)
     assert (drained["search"].written, drained["search"].left) == (owed["search"], 0)
     assert contents(settings, events) == contents(calm, events)
+
+
+def test_two_sets_of_stores_over_one_log_owe_apart(kafka: Any, tmp_path: Path) -> None:
+    own = own_topics(kafka.bootstrap)
+    other = own.model_copy(update={"queue_prefix": f"{own.topic_prefix}second.", "group": "second"})
+    made = {one.topic.removeprefix(own.topic_prefix): one.status for one in create_topics(other, 1)}
+    assert made.pop("llm.prompts.v1") == "exists"
+    assert made["second.llm.reconciliation.search.v1"] == "created"
+    assert made["second.llm.prompts.v1-dlq"] == "created"
+    first, events = filled(tmp_path / "first", 60)
+    second, _ = filled(tmp_path / "second", 60)
+
+    def build(given: Settings, keys: Any, stores: Stores) -> Any:
+        stores.sinks["search"].close()
+        return tiny.build(given, keys, stores)
+
+    first = on_kafka(first, own)
+    run(first)
+    second = on_kafka(second, other, deadline_seconds=0.1)
+    run(second, build=build)
+    assert reconcile(first)["search"].written == 0
+    assert reconcile(second)["search"].written > 0
+    assert contents(second, events) == contents(first, events)
 
 
 def test_neither_store_nor_queue_stops_reading_until_one_is_back(
