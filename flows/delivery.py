@@ -94,14 +94,17 @@ class StoreWriter:
         """When a store that answered with Retry-After may be called again (monotonic)."""
         self._circuit()
 
-    def __call__(self, chunk: Chunk[Mutation]) -> None:
-        records = [r for m in chunk.items if (r := self._select(m)) is not None]
+    def __call__(self, *chunks: Chunk[Mutation]) -> None:
+        parts = [[r for m in c.items if (r := self._select(m)) is not None] for c in chunks]
+        records = [record for part in parts for record in part]
         if not records:
             return
         started = time.time_ns()
         self.deliver(records)
-        if chunk.trace is not None and self._tracer is not None:
-            self._tracer.write(chunk.trace, self._store, started, len(records))
+        if self._tracer is not None:
+            for chunk, part in zip(chunks, parts, strict=True):
+                if chunk.trace is not None and part:
+                    self._tracer.write(chunk.trace, self._store, started, len(part))
 
     def deliver(self, records: Sequence[Record]) -> None:
         """Returns when every record is written, parked or a dead letter, or the worker fails."""
@@ -270,7 +273,8 @@ class LetterWriter:
         self._control = control
         self._observer = observer
 
-    def __call__(self, rejected: tuple[Rejected, ...]) -> None:
+    def __call__(self, *parts: tuple[Rejected, ...]) -> None:
+        rejected = [one for part in parts for one in part]
         if not persist(lambda: self._letters.put(rejected), self._control):
             return
         held: list[tuple[RecordId, Origin]] = [

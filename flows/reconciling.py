@@ -82,7 +82,11 @@ class BatchWriter:
         self._letters = letters
         self._control = control
 
-    def __call__(self, batch: Batch) -> None:
+    def __call__(self, *batches: Batch) -> None:
+        for batch in batches:
+            self._write(batch)
+
+    def _write(self, batch: Batch) -> None:
         store = self._sink.store
         results = write(self._sink, [parked.record for parked in batch.parked])
         done: list[Parked] = []

@@ -24,5 +24,6 @@ class RequestWriter:
         self._requests = requests
         self._control = control
 
-    def __call__(self, requests: tuple[Request, ...]) -> None:
+    def __call__(self, *parts: tuple[Request, ...]) -> None:
+        requests = [request for part in parts for request in part]
         persist(lambda: self._requests.put(requests), self._control)

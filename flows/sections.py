@@ -128,7 +128,7 @@ class DeliverySection(Section):
     )
     threads: int = Field(default=2, ge=1, le=64, description="Writing threads of each store.")
     depth: int = Field(
-        default=8, ge=1, le=1_000, description="Chunks waiting for a store before reading stops."
+        default=32, ge=1, le=1_000, description="Chunks waiting for a store before reading stops."
     )
     breaker_share: float = Field(
         default=0.5, gt=0, le=1, description="Share of failed calls that opens the breaker."

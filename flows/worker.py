@@ -249,13 +249,14 @@ def outputs(
             control,
             section.threads,
             section.depth,
+            lambda chunk: len(chunk.items),
         )
         for store, sink in stores.sinks.items()
     }  # fmt: skip
     letters = LetterWriter(stores.letters, stores.claims, control, observers)
-    made[letters.name] = BarrierSink(letters, control, 1, section.depth)
+    made[letters.name] = BarrierSink(letters, control, 1, section.depth, len)
     requests = RequestWriter(stores.requests, control)
-    made[requests.name] = BarrierSink(requests, control, 1, section.depth)
+    made[requests.name] = BarrierSink(requests, control, 1, section.depth, len)
     return made
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flows.barrier import BarrierPart
 from flows.breaker import Breaker, BreakerSettings
@@ -416,6 +419,62 @@ def test_a_full_barrier_holds_the_worker_back() -> None:
     third.join(30)
     part.snapshot()
     assert sorted(gate.done) == [1, 2, 3]
+    part.close()
+
+
+class Batches:
+    """A writer of lists whose first call waits to be let through; keeps what each call got."""
+
+    name = "batches"
+
+    def __init__(self) -> None:
+        self.open, self.started = threading.Event(), threading.Event()
+        self.calls: list[list[int]] = []
+
+    def __call__(self, *items: list[int]) -> None:
+        self.calls.append([x for item in items for x in item])
+        self.started.set()
+        assert self.open.wait(30)
+
+
+def test_what_waits_for_a_thread_is_written_together() -> None:
+    """Not more than a thousand records, in their order, and nothing waits for company."""
+    batches, control = Batches(), Control()
+    part: BarrierPart[list[int]] = BarrierPart(batches, control, 1, 100, len)
+    part.write_batch([[1]])
+    assert batches.started.wait(30)
+    several = [list(range(i, i + 300)) for i in range(0, 1_500, 300)]
+    part.write_batch([*several, list(range(5_000)), [2]])
+    batches.open.set()
+    part.snapshot()
+    assert batches.calls == [
+        [1], [*range(900)], [*range(900, 1_500)], [*range(5_000)], [2],
+    ]  # fmt: skip
+    part.close()
+
+
+@given(
+    sizes=st.lists(st.integers(0, 700), max_size=60),
+    threads=st.integers(1, 4),
+    depth=st.integers(1, 9),
+)
+def test_a_snapshot_waits_for_every_record_once(sizes: list[int], threads: int, depth: int) -> None:
+    done: list[int] = []
+
+    class Slow:
+        name = "slow"
+
+        def __call__(self, *items: list[int]) -> None:
+            time.sleep(0.0002)
+            done.extend(x for item in items for x in item)
+
+    numbers = iter(range(sum(sizes)))
+    items = [list(islice(numbers, size)) for size in sizes]
+    part: BarrierPart[list[int]] = BarrierPart(Slow(), Control(), threads, depth, len)
+    for item in items:
+        part.write_batch([item])
+    part.snapshot()
+    assert sorted(done) == list(range(sum(sizes)))
     part.close()
 
 
