@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,6 +18,8 @@ Item = TypeVar("Item")
 
 ROWS = 1_000
 """Most records that are written together (specification, §3.1)."""
+LONG = 0.5
+"""Seconds after which what piles up behind a call does not wait for its end."""
 
 
 class Writer(Protocol[Item]):  # type: ignore[misc]
@@ -31,12 +34,15 @@ class Writer(Protocol[Item]):  # type: ignore[misc]
 
 
 class BarrierPart(StatefulSinkPartition[Item, None], Generic[Item]):
-    """Hands items to ``threads`` threads, of which at most ``depth`` wait or are being written; a
-    snapshot waits for all of them.
+    """Hands items to ``threads`` threads, of which at most ``depth`` wait or are being written.
 
-    A thread takes whatever waits, up to :data:`ROWS` records as ``size`` counts them (None: one
-    item): nothing waits for company, and what a slow store lets pile up goes in few calls. Whatever
-    a writer raises is the worker's failure: the epoch then never commits.
+    A snapshot waits for all of them; ``ahead``: it leaves that to the source, which gets them from
+    the control, and the stages go on meanwhile. Whatever a writer raises is the worker's failure:
+    the epoch then never commits.
+
+    With ``size``, which counts the records of an item, what piles up while a call is under way goes
+    in one, up to :data:`ROWS` records: many small calls cost a store far more than few large ones.
+    A second thread begins when that would fill a call, or the first is taking :data:`LONG`.
     """
 
     def __init__(
@@ -46,14 +52,18 @@ class BarrierPart(StatefulSinkPartition[Item, None], Generic[Item]):
         threads: int,
         depth: int,
         size: Callable[[Item], int] | None = None,
+        ahead: bool = False,
     ) -> None:
         self._writer = writer
         self._control = control
         self._size = size
+        self._ahead = ahead
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"write-{writer.name}")
         self._room = threading.BoundedSemaphore(depth)
         self._lock = threading.Lock()
-        self._waiting: deque[Item] = deque()
+        self._waiting: deque[tuple[Item, Future[None]]] = deque()
+        self._records = self._writing = 0
+        self._began = 0.0
         self._pending: list[Future[None]] = []
 
     def write_batch(self, values: list[Item]) -> None:
@@ -63,44 +73,64 @@ class BarrierPart(StatefulSinkPartition[Item, None], Generic[Item]):
                     return
                 _beat(self._control)
             self._pending = [f for f in self._pending if not f.done()]
+            written: Future[None] = Future()
+            self._pending.append(written)
             with self._lock:
-                self._waiting.append(value)
-            # As many calls as items: the one that takes an item ends when that is written.
-            self._pending.append(self._pool.submit(self._write))
+                self._waiting.append((value, written))
+                self._records += self._count(value)
+            self._pool.submit(self._write)
 
     def _write(self) -> None:
-        items = self._take()
-        if not items:
-            return  # They went with others.
-        try:
-            if not self._control.failed:
-                self._writer(*items)
-        except BaseException as error:
-            self._control.fail(error)
-        finally:
-            self._room.release(len(items))
+        """Writes what waits, as long as there is something for this thread."""
+        while taken := self._take():
+            try:
+                if not self._control.failed:
+                    self._writer(*(item for item, _ in taken))
+            except BaseException as error:
+                self._control.fail(error)
+            finally:
+                with self._lock:
+                    self._writing -= 1
+                for _, written in taken:
+                    written.set_result(None)
+                self._room.release(len(taken))
 
-    def _take(self) -> list[Item]:
+    def _take(self) -> list[tuple[Item, Future[None]]]:
+        taken: list[tuple[Item, Future[None]]] = []
         with self._lock:
-            if not self._waiting:
-                return []
-            items = [self._waiting.popleft()]
-            if self._size is not None:
-                left = ROWS - self._size(items[0])
-                while self._waiting and (left := left - self._size(self._waiting[0])) >= 0:
-                    items.append(self._waiting.popleft())
-            return items
+            if self._writing and self._records < ROWS and time.monotonic() - self._began < LONG:
+                return taken  # It goes with the next call of who is writing.
+            left = ROWS
+            while self._waiting and (not taken or left >= self._count(self._waiting[0][0])):
+                taken.append(self._waiting.popleft())
+                left -= self._count(taken[-1][0])
+            if taken:
+                self._began = time.monotonic()
+                self._writing += 1
+                self._records -= ROWS - left
+        return taken
+
+    def _count(self, item: Item) -> int:
+        return ROWS if self._size is None else self._size(item)
 
     def snapshot(self) -> None:
         pending, self._pending = self._pending, []
-        for future in pending:
-            while not future.done() and not self._control.failed:
-                wait((future,), 0.1)
-                _beat(self._control)
+        if self._ahead:
+            self._control.unwritten += pending
+        else:
+            await_writes(pending, self._control)
         # A failure is in the control by now: the source asks it before it commits anything.
 
     def close(self) -> None:
         self._pool.shutdown(wait=not self._control.failed, cancel_futures=True)
+
+
+def await_writes(pending: Sequence[Future[None]], control: Control) -> None:
+    """Returns when all are written, or the worker has failed."""
+    for written in pending:
+        while not written.done() and not control.failed:
+            wait((written,), 0.1)
+            _beat(control)
 
 
 def _beat(control: Control) -> None:
@@ -119,8 +149,9 @@ class BarrierSink(FixedPartitionedSink[Item, None], Generic[Item]):
         threads: int = 2,
         depth: int = 8,
         size: Callable[[Item], int] | None = None,
+        ahead: bool = False,
     ) -> None:
-        self._build = (writer, control, threads, depth, size)
+        self._build = (writer, control, threads, depth, size, ahead)
 
     def list_parts(self) -> list[str]:
         return [self._build[0].name]

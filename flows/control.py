@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future
 
 from bytewax.inputs import AbortExecution
 
@@ -20,6 +21,7 @@ class Control:
     ``spent``: seconds in stages since the source last asked. ``emitted``: items that came of an
     empty chunk. ``dirty``: something that a stage had written was lost; read again from what is
     committed. ``assigned``: how many partitions the source reads; None until it knows.
+    ``unwritten``: what the outputs have of the epochs that ended, until the source takes it.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -35,6 +37,7 @@ class Control:
         self.spent = 0.0
         self.emitted = 0
         self.dirty = False
+        self.unwritten: list[Future[None]] = []
 
     def stop(self) -> None:
         """Asks the source to read no more and to commit what was read. Safe in a handler."""

@@ -6,7 +6,9 @@ the two logs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -14,6 +16,7 @@ import msgspec
 import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from flows.barrier import await_writes
 from flows.control import Control, Waiting
 from flows.pacing import Pace
 from schemas.chunk import Chunk
@@ -28,6 +31,8 @@ Settle = Callable[[], None]
 Admit = Callable[[int], bool]
 Place = TypeVar("Place")
 
+MOST_SEALS = 4
+"""Epochs that the stages may be ahead of what is committed."""
 _AHEAD = {topic for topic, event in TOPICS.items() if event is PromptEvent}
 _log = structlog.get_logger("source")
 
@@ -111,14 +116,28 @@ class Span(msgspec.Struct, frozen=True):
     ends: Mapping[Partition, int] | None = None
 
 
+class Seal(msgspec.Struct, Generic[Place], frozen=True):
+    """How far an epoch has read, and what is to be done and to be written before that is
+    committed."""
+
+    places: Mapping[Partition, Place]
+    settle: Settle
+    unwritten: Sequence[Future[None]]
+
+    @property
+    def written(self) -> bool:
+        return all(future.done() for future in self.unwritten)
+
+
 class SourcePart(StatefulSourcePartition[Keyed, None], Generic[Place]):
     """The one part of the source: all partitions that this process reads.
 
-    Places are sealed in ``snapshot`` at the end of an epoch and committed by the next
-    ``next_batch``, which bytewax calls only when every output has finished that epoch. ``seal`` is
-    called with each seal; what it returns runs before that seal is committed and raises Unavailable
-    when something written behind the stages was lost: the log is then read again from what is
-    committed.
+    Places are sealed in ``snapshot`` at the end of an epoch. bytewax calls the next ``next_batch``
+    only when every output has seen that epoch: what they have not written by then belongs to the
+    seal, and when it is written the seal is committed, in the order of the epochs. At most
+    :data:`MOST_SEALS` wait for that; then the source does. ``seal`` is called with each seal; what
+    it returns runs before that seal is committed and raises Unavailable when something written
+    behind the stages was lost: the log is then read again from what is committed.
     """
 
     def __init__(
@@ -143,6 +162,7 @@ class SourcePart(StatefulSourcePartition[Keyed, None], Generic[Place]):
         self._greatest = self._log.start()
         self._log_time = 0
         self._sealed: tuple[Mapping[Partition, Place], Settle] | None = None
+        self._seals: deque[Seal[Place]] = deque()
         self._told = -1
         self._draining = 0
 
@@ -161,12 +181,14 @@ class SourcePart(StatefulSourcePartition[Keyed, None], Generic[Place]):
         if control.dirty and not self._rewind():
             return []
         if self._sealed is not None:
-            sealed, self._sealed = self._sealed, None
-            if not self._commit(*sealed):
-                return []
-            if self._draining == 2:
-                self._log.finish()
-                raise StopIteration
+            unwritten, control.unwritten = control.unwritten, []
+            self._seals.append(Seal(*self._sealed, unwritten))
+            self._sealed = None
+        if not self._commit_written():
+            return []
+        if self._draining == 2:
+            self._log.finish()
+            raise StopIteration
         if self._draining:
             return []
         if control.stopping:
@@ -180,7 +202,8 @@ class SourcePart(StatefulSourcePartition[Keyed, None], Generic[Place]):
         if chunk is not None:
             return [(str(chunk.partition), chunk)]
         if self._reading.follow or not self._log.ended():
-            self._awake = datetime.now(UTC) + timedelta(seconds=self._reading.poll)
+            if self._log.in_step():  # Or the log itself has waited for what it lacks.
+                self._awake = datetime.now(UTC) + timedelta(seconds=self._reading.poll)
         else:
             self._draining = 1
         return []
@@ -247,6 +270,18 @@ class SourcePart(StatefulSourcePartition[Keyed, None], Generic[Place]):
         self._told = self._log_time
         self._control.emitted = 0
         return Chunk(partition, (), self._log_time)
+
+    def _commit_written(self) -> bool:
+        """Commits the seals of which everything is written, and waits where there are too many;
+        False when the log is to be read again."""
+        most = 0 if self._draining == 2 else MOST_SEALS
+        while self._seals and (self._seals[0].written or len(self._seals) > most):
+            await_writes(self._seals[0].unwritten, self._control)
+            self._control.check()
+            seal = self._seals.popleft()
+            if not self._commit(seal.places, seal.settle):
+                return False
+        return True
 
     def _commit(self, places: Mapping[Partition, Place], settle: Settle) -> bool:
         """Commits a seal; False when it may not be, and the log is read again."""

@@ -250,13 +250,14 @@ def outputs(
             section.threads,
             section.depth,
             lambda chunk: len(chunk.items),
+            ahead=True,
         )
         for store, sink in stores.sinks.items()
     }  # fmt: skip
     letters = LetterWriter(stores.letters, stores.claims, control, observers)
-    made[letters.name] = BarrierSink(letters, control, 1, section.depth, len)
+    made[letters.name] = BarrierSink(letters, control, 1, section.depth, len, ahead=True)
     requests = RequestWriter(stores.requests, control)
-    made[requests.name] = BarrierSink(requests, control, 1, section.depth, len)
+    made[requests.name] = BarrierSink(requests, control, 1, section.depth, len, ahead=True)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.barrier import BarrierPart
+from flows import barrier
+from flows.barrier import BarrierPart, await_writes
 from flows.breaker import Breaker, BreakerSettings
 from flows.control import Control
 from flows.delivery import DeliverySettings, LetterWriter, StoreWriter, persist
@@ -423,33 +425,91 @@ def test_a_full_barrier_holds_the_worker_back() -> None:
 
 
 class Batches:
-    """A writer of lists whose first call waits to be let through; keeps what each call got."""
+    """A writer of lists whose calls wait to be let through, each by one more :meth:`let`."""
 
     name = "batches"
 
     def __init__(self) -> None:
-        self.open, self.started = threading.Event(), threading.Event()
+        self._open = threading.Semaphore(0)
         self.calls: list[list[int]] = []
+        self.done: list[int] = []
+
+    def let(self, calls: int) -> None:
+        for _ in range(calls):
+            self._open.release()
 
     def __call__(self, *items: list[int]) -> None:
-        self.calls.append([x for item in items for x in item])
-        self.started.set()
-        assert self.open.wait(30)
+        numbers = [x for item in items for x in item]
+        self.calls.append(numbers)
+        assert self._open.acquire(timeout=30)
+        self.done += numbers
 
 
-def test_what_waits_for_a_thread_is_written_together() -> None:
-    """Not more than a thousand records, in their order, and nothing waits for company."""
-    batches, control = Batches(), Control()
-    part: BarrierPart[list[int]] = BarrierPart(batches, control, 1, 100, len)
+def test_what_piles_up_behind_a_call_goes_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not more than a thousand records, in their order, and nothing waits for company. A second
+    thread takes only what fills a call."""
+    monkeypatch.setattr(barrier, "LONG", math.inf)
+    batches = Batches()
+    part: BarrierPart[list[int]] = BarrierPart(batches, Control(), 2, 100, len)
     part.write_batch([[1]])
-    assert batches.started.wait(30)
-    several = [list(range(i, i + 300)) for i in range(0, 1_500, 300)]
-    part.write_batch([*several, list(range(5_000)), [2]])
-    batches.open.set()
+    until(lambda: batches.calls == [[1]])
+    part.write_batch([[2, 3], [4]])
+    part.write_batch([list(range(300)), list(range(300, 600)), list(range(600, 900))])
+    batches.let(1)
+    until(lambda: len(batches.calls) == 2)
+    assert batches.calls[1] == [2, 3, 4, *range(900)]
+    part.write_batch([list(range(900)), [5]])
+    assert len(batches.calls) == 2
+    part.write_batch([list(range(200))])
+    until(lambda: len(batches.calls) == 3)
+    assert batches.calls[2] == [*range(900), 5]
+    batches.let(3)
     part.snapshot()
-    assert batches.calls == [
-        [1], [*range(900)], [*range(900, 1_500)], [*range(5_000)], [2],
-    ]  # fmt: skip
+    assert batches.calls[3:] == [[*range(200)]]
+    part.close()
+
+
+def test_a_call_that_takes_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(barrier, "LONG", 0.0)
+    batches = Batches()
+    part: BarrierPart[list[int]] = BarrierPart(batches, Control(), 2, 9, len)
+    part.write_batch([[1]])
+    until(lambda: batches.calls == [[1]])
+    part.write_batch([[2]])
+    until(lambda: batches.calls == [[1], [2]])
+    batches.let(2)
+    part.snapshot()
+    part.close()
+
+
+def test_more_than_a_call_takes_goes_alone() -> None:
+    batches = Batches()
+    part: BarrierPart[list[int]] = BarrierPart(batches, Control(), 1, 9, len)
+    part.write_batch([[1]])
+    until(lambda: len(batches.calls) == 1)
+    part.write_batch([list(range(5_000)), [], [2]])
+    batches.let(3)
+    part.snapshot()
+    assert batches.calls == [[1], [*range(5_000)], [2]]
+    part.close()
+
+
+def test_a_snapshot_may_leave_the_waiting_to_the_source() -> None:
+    batches, control = Batches(), Control()
+    part: BarrierPart[list[int]] = BarrierPart(batches, control, 1, 9, len, ahead=True)
+    part.write_batch([[1]])
+    until(lambda: len(batches.calls) == 1)
+    part.write_batch([[2]])
+    part.snapshot()
+    first, control.unwritten = control.unwritten, []
+    part.write_batch([[3]])
+    assert not any(written.done() for written in first)
+    batches.let(1)
+    until(lambda: first[0].done())
+    assert batches.done == [1]
+    batches.let(1)
+    await_writes(first, control)
+    assert batches.done == [1, 2, 3]
     part.close()
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from bytewax.inputs import AbortExecution
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flows.control import Control
 from flows.filelog import LogWriter, NewRecord, NotALog, Position
 from flows.filelog.source import file_source
 from flows.pacing import FIRST_EVENT, Pace
-from flows.source import Reading, SourcePart
+from flows.source import MOST_SEALS, Reading, SourcePart
 from schemas.chunk import Chunk
 from schemas.log import LogRecord, Partition
 from schemas.ports import Damaged, Unavailable
@@ -241,6 +244,65 @@ def test_after_a_failure_nothing_is_committed(world: World) -> None:
     with pytest.raises(AbortExecution):
         part.next_batch()
     assert world.offsets.commits == []
+
+
+@given(steps=st.lists(st.integers(0, 9), max_size=60))
+def test_nothing_is_committed_that_is_not_written(
+    steps: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The stages run ahead; writes end in any order, some while nobody looks."""
+    world = World(tmp_path_factory.mktemp("log"), limit=2, follow=True)
+    world.append(PROMPTS, 0, *range(150))
+    part = world.part()
+    writes: list[tuple[int, Future[None]]] = []
+
+    def unwritten() -> list[tuple[int, Future[None]]]:
+        return [(offset, future) for offset, future in writes if not future.done()]
+
+    def epoch() -> None:
+        while len(part._seals) >= MOST_SEALS and unwritten():
+            unwritten()[0][1].set_result(None)  # It would be waited for.
+        for _, chunk in part.next_batch():
+            for record in chunk.items:
+                writes.append((record.origin.offset, Future()))
+                world.control.unwritten.append(writes[-1][1])
+        part.snapshot()
+        assert world.offsets.offsets().get((PROMPTS, 0), 0) <= min(
+            (offset for offset, _ in unwritten()), default=len(writes)
+        )
+
+    for step in steps:
+        left = unwritten()
+        if step < 5 or not left:
+            epoch()
+        else:
+            left[step % len(left)][1].set_result(None)
+    for _, future in unwritten():
+        future.set_result(None)
+    world.control.stop()
+    epoch()
+    with pytest.raises(StopIteration):
+        epoch()
+    assert world.offsets.offsets().get((PROMPTS, 0), 0) == len(writes)
+
+
+def test_the_stages_run_ahead_by_a_few_epochs_only(world: World) -> None:
+    world.settings = {"limit": 1, "follow": True}
+    world.append(PROMPTS, 0, *range(20))
+    part = world.part()
+    first: Future[None] = Future()
+    world.control.unwritten.append(first)
+    for _ in range(MOST_SEALS + 1):
+        part.next_batch()
+        part.snapshot()
+    waiting = threading.Thread(target=part.next_batch)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    assert world.offsets.commits == []
+    first.set_result(None)
+    waiting.join(30)
+    assert world.offsets.offsets()[PROMPTS, 0] == MOST_SEALS + 1
 
 
 def test_a_failed_commit_is_made_good_by_the_next(world: World) -> None:
