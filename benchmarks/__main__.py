@@ -13,20 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import corpus, machine
-from benchmarks.readme import write_readme
+from benchmarks.readme import BENCHMARKS, write_readme
 
-BENCHMARKS = (
-    "worker",
-    "models",
-    "stages",
-    "latency",
-    "pii",
-    "sinks",
-    "scaling",
-    "outage",
-    "delivery",
-    "restart",
-)
 RESULTS = Path(__file__).with_name("results")
 
 
