@@ -31,7 +31,7 @@ Settle = Callable[[], None]
 Admit = Callable[[int], bool]
 Place = TypeVar("Place")
 
-MOST_SEALS = 4
+MOST_SEALS = 2
 """Epochs that the stages may be ahead of what is committed."""
 _AHEAD = {topic for topic, event in TOPICS.items() if event is PromptEvent}
 _log = structlog.get_logger("source")
@@ -303,6 +303,9 @@ class SourcePart(StatefulSourcePartition[Keyed, None], Generic[Place]):
         if self._control.stopping:
             self._control.fail(Unavailable("database", "lost_write"))
             self._control.check()
+        # What follows from the joins alone is not read again: its writes bind the next seal.
+        while self._seals:
+            self._control.unwritten += self._seals.popleft().unwritten
         try:
             self._start()
         except Unavailable as error:

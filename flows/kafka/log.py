@@ -51,7 +51,9 @@ class KafkaLog:
         self._ends: Mapping[Partition, int] | None = None
         self._sealed: Mapping[Partition, Place] = {}
         self._starved: float | None = None
-        self._waiting = self._others = False
+        self._waiting = False
+        self._others: Mapping[Partition, int] = {}
+        self._moved = 0.0
         self._again = self._asked = self._committing = 0.0
         self._joined: Member | None = None
 
@@ -98,21 +100,33 @@ class KafkaLog:
             own = dict(self._member.buffers)
             if not all(b.done and not b.misplaced for b in own.values()):
                 return False
-        # What a member held that died is read by none until the group misses it: it comes here.
-        others = {p: end for p, end in (self._ends or {}).items() if p not in own}
         now = time.monotonic()
-        if not others or now - self._asked < 1.0:
-            return not others
+        # Nobody gets past a gap: who has one tells of it.
+        others = {p: end for p, end in (self._ends or {}).items() if p not in own}
+        if not others or any(b.stopped for b in own.values()):
+            return True
+        if now - self._asked < 1.0:
+            return False
         self._asked = now
         try:
             unread = self._offsets.unread(others)
         except Unavailable as error:
             self._watch.trouble(error.code)
             return False
-        if unread and not self._others:
-            _log.info("waits_for_others", partitions=len(unread))
-        self._others = bool(unread)
-        return not unread
+        return not unread or self._stands_still(unread)
+
+    def _stands_still(self, unread: Mapping[Partition, int]) -> bool:
+        """Whether others read no further in what they have. What one held that died comes here as
+        soon as the group misses it."""
+        now = time.monotonic()
+        if unread != self._others:
+            if not self._others:
+                _log.info("waits_for_others", partitions=len(unread))
+            self._others, self._moved = unread, now
+        if now - self._moved < 2 * self._settings.session_timeout_ms / 1_000:
+            return False
+        _log.warning("others_stand_still", partitions=len(unread))
+        return True
 
     def places(self) -> dict[Partition, Place]:
         with self._member.lock:

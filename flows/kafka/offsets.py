@@ -121,13 +121,13 @@ class GroupOffsets:
             lag[partition.topic] += max(0, end - start)
         return lag
 
-    def unread(self, ends: Mapping[Partition, int]) -> set[Partition]:
-        """Those of which the group has not committed up to the given end, and the log still holds
-        something before it."""
-        committed = self.load()
-        behind = [p for p, end in ends.items() if p not in committed or committed[p].offset < end]
-        starts = self._list(_EARLIEST, behind) if behind else {}
-        return {p for p in behind if starts[p] < ends[p]}
+    def unread(self, ends: Mapping[Partition, int]) -> dict[Partition, int]:
+        """What the group has committed (0: nothing) of those partitions where that is less than the
+        given end and the log still holds something before it."""
+        committed = {p: place.offset for p, place in self.load().items()}
+        behind = {p: committed.get(p, 0) for p, end in ends.items() if committed.get(p, 0) < end}
+        starts = self._list(_EARLIEST, list(behind)) if behind else {}
+        return {p: offset for p, offset in behind.items() if starts[p] < ends[p]}
 
     def delete_group(self) -> None:
         """Removes the group and its offsets; one that is not there is removed already."""

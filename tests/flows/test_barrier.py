@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -446,31 +445,32 @@ class Batches:
 
 
 def test_what_piles_up_behind_a_call_goes_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not more than a thousand records, in their order, and nothing waits for company. A second
+    """Not more than five hundred records, in their order, and nothing waits for company. A second
     thread takes only what fills a call."""
-    monkeypatch.setattr(barrier, "LONG", math.inf)
+    monkeypatch.setattr(barrier, "LONG", 600.0)
     batches = Batches()
     part: BarrierPart[list[int]] = BarrierPart(batches, Control(), 2, 100, len)
     part.write_batch([[1]])
     until(lambda: batches.calls == [[1]])
     part.write_batch([[2, 3], [4]])
-    part.write_batch([list(range(300)), list(range(300, 600)), list(range(600, 900))])
+    part.write_batch([list(range(150)), list(range(150, 300)), list(range(300, 450))])
     batches.let(1)
     until(lambda: len(batches.calls) == 2)
-    assert batches.calls[1] == [2, 3, 4, *range(900)]
-    part.write_batch([list(range(900)), [5]])
+    assert batches.calls[1] == [2, 3, 4, *range(450)]
+    part.write_batch([list(range(450)), [5]])
     assert len(batches.calls) == 2
-    part.write_batch([list(range(200))])
+    part.write_batch([list(range(100))])
     until(lambda: len(batches.calls) == 3)
-    assert batches.calls[2] == [*range(900), 5]
+    assert batches.calls[2] == [*range(450), 5]
     batches.let(3)
     part.snapshot()
-    assert batches.calls[3:] == [[*range(200)]]
+    assert batches.calls[3:] == [[*range(100)]]
     part.close()
 
 
 def test_a_call_that_takes_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(barrier, "LONG", 0.0)
+    """Also when nothing more comes."""
+    monkeypatch.setattr(barrier, "LONG", 0.3)
     batches = Batches()
     part: BarrierPart[list[int]] = BarrierPart(batches, Control(), 2, 9, len)
     part.write_batch([[1]])
@@ -479,6 +479,19 @@ def test_a_call_that_takes_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatc
     until(lambda: batches.calls == [[1], [2]])
     batches.let(2)
     part.snapshot()
+    part.close()
+
+
+def test_a_store_that_is_never_done_costs_no_memory() -> None:
+    """As long as it takes: no more is kept than waits."""
+    batches = Batches()
+    part: BarrierPart[list[int]] = BarrierPart(batches, Control(), 2, 8, len)
+    for number in range(200):
+        part.write_batch([[number]])
+        batches.let(1)
+    assert part._pool._work_queue.qsize() <= 1
+    part.snapshot()
+    assert sorted(batches.done) == list(range(200))
     part.close()
 
 

@@ -336,6 +336,28 @@ def test_a_lost_write_sends_the_reader_back_to_what_is_committed(world: World) -
     assert world.offsets.offsets()[PROMPTS, 0] == 4
 
 
+def test_writes_from_before_a_rewind_bind_the_next_seal(world: World) -> None:
+    """An orphan is told of by the joins, not by what is read again."""
+    world.settings = {"follow": True}
+    world.append(PROMPTS, 0, 1)
+    part = world.part()
+    settled: list[int] = []
+    part._seal = lambda: lambda: settled.append(1)
+    part.next_batch()
+    orphan: Future[None] = Future()
+    world.control.unwritten.append(orphan)
+    part.snapshot()
+    part.next_batch()
+    world.control.dirty = True
+    part.next_batch()
+    part.snapshot()
+    part.next_batch()
+    assert settled == []
+    orphan.set_result(None)
+    part.next_batch()
+    assert settled == [1]
+
+
 def test_what_reading_again_waited_for_is_forgotten_when_it_is_there(world: World) -> None:
     world.append(PROMPTS, 0, 1)
     part = world.part()

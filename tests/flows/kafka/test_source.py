@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from bytewax.inputs import AbortExecution
@@ -15,6 +16,7 @@ from schemas.failures import UserError
 from schemas.log import Partition
 from schemas.ports import Unavailable
 from tests.flows.kafka.world import (
+    PARTITIONS,
     PROMPTS,
     RESPONSES,
     SESSIONS,
@@ -255,6 +257,51 @@ def test_a_gap_below_stops_its_partition_only(world: World, first: int) -> None:
     again = drain(world.part(accept_gap=True))
     assert [r.origin.offset for c in again for r in c.items] == list(range(first, 6))
     assert world.lag() == 0
+
+
+def test_members_that_each_have_a_gap_do_not_wait_for_one_another(world: World) -> None:
+    places = [Partition(topic, n) for topic, count in PARTITIONS.items() for n in range(count)]
+    offsets = GroupOffsets(world.settings)
+    offsets.commit(dict.fromkeys(places, 1))
+    offsets.close()
+    for place in places:
+        world.produce(place.topic, place.number, 1, 2, 3, 4)
+        delete_before(world.settings, place.topic, place.number, 3)
+    controls = [Control(quiet=True), Control(quiet=True)]
+    parts = [world.part(control) for control in controls]
+    with ThreadPoolExecutor(2) as pool:
+        ended = [pool.submit(drain, part) for part in parts]
+    assert [type(future.exception()) for future in ended] == [AbortExecution] * 2
+    for control in controls:
+        assert "--accept-gap" in str(control.failure)
+
+
+def test_a_member_waits_for_others_as_long_as_they_read_on(world: World) -> None:
+    for topic, count in PARTITIONS.items():
+        for number in range(count):
+            world.produce(topic, number, *range(1, 2_001))
+    settings = world.settings.model_copy(update={"session_timeout_ms": 1_500})
+    control, other_control = Control(quiet=True), Control(quiet=True)
+    other = world.part(other_control, follow=True, limit=1)
+    part = world.part(control, settings=settings)
+
+    def shared() -> bool:
+        other.next_batch()
+        return bool(control.assigned and other_control.assigned and control.assigned < 7)
+
+    with ThreadPoolExecutor(1) as pool:
+        until(lambda: other.next_batch() is not None and other_control.assigned)
+        ended = pool.submit(drain, part)
+        until(shared)
+        began = time.monotonic()
+        while time.monotonic() - began < 6.0:  # Twice as long as one that stands still may take.
+            other.next_batch()
+            other.snapshot()
+            time.sleep(0.05)
+        assert not ended.done()
+        until(ended.done)  # Its keeper keeps it in the group, and it reads no further.
+    assert world.lag() > 0
+    assert control.failure is None
 
 
 def test_a_gap_that_comes_while_reading_is_found_too(
