@@ -51,7 +51,7 @@ class Alarm:
         self._active = threading.current_thread() is threading.main_thread()
         self.deadline = 0.0
         if self._active:
-            self._before = signal.signal(signal.SIGALRM, _raise_over_budget)
+            self._before = signal.signal(signal.SIGALRM, self._ring)
 
     def close(self) -> None:
         """Puts back who handled the alarm before."""
@@ -68,9 +68,11 @@ class Alarm:
         if self._active:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-
-def _raise_over_budget(_signal: int, _frame: FrameType | None) -> None:
-    raise OverBudget
+    def _ring(self, _signal: int, _frame: FrameType | None) -> None:
+        # A process that was stopped may hear of it when the stage is over, or the next has begun.
+        if self.deadline and time.monotonic() >= self.deadline:
+            self.deadline = 0.0
+            raise OverBudget
 
 
 class Guard(Generic[In, Out]):

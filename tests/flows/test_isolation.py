@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -299,3 +300,16 @@ def test_long_topic_names_fit_the_mark(tmp_path: Path, topic: str) -> None:
     again = Journal(tmp_path / "inflight", STAGES)
     again.learn({})
     assert again.suspects == [Suspect(topic, 3, 1, 2, deaths=1, stage="pii")]
+
+
+def test_an_alarm_that_comes_late_interrupts_nothing() -> None:
+    """A process that was stopped may get it when the stage is over, or the next has begun."""
+    alarm = Alarm(60.0)
+    try:
+        with alarm:
+            pass
+        signal.raise_signal(signal.SIGALRM)
+        with alarm:
+            signal.raise_signal(signal.SIGALRM)
+    finally:
+        alarm.close()
