@@ -113,7 +113,8 @@ class KafkaLog:
         except Unavailable as error:
             self._watch.trouble(error.code)
             return False
-        return not unread or self._stands_still(unread)
+        # Who has nothing yet may be about to be given all of it.
+        return not unread or (bool(own) and self._stands_still(unread))
 
     def _stands_still(self, unread: Mapping[Partition, int]) -> bool:
         """Whether others read no further in what they have. What one held that died comes here as
