@@ -13,9 +13,9 @@ from flows.control import Control
 from flows.kafka import GroupOffsets, kafka_source
 from flows.kafka.buffer import Place
 from flows.source import Keyed, Reading, Settle, SourcePart, Span
+from flows.worker import patiently
 from schemas.chunk import Chunk
 from schemas.log import LogRecord, Partition
-from schemas.ports import Unavailable
 from sinks.kafka.settings import KafkaSettings
 from sinks.kafka.topics import TopicSpec, create_topics
 
@@ -84,24 +84,20 @@ class World:
         **reading: object,
     ) -> SourcePart[Place]:
         """A source, when the broker has a coordinator for its group: a young one has none yet."""
-        control, end = control or Control(quiet=True), time.monotonic() + DEADLINE
-        while True:
-            try:
-                made = kafka_source(
-                    settings or self.settings,
-                    Reading(**{"poll": 0.0, **reading}),  # type: ignore[arg-type]
-                    control,
-                    self._seal,
-                    accept_gap=accept_gap,
-                    span=span,
-                )
-            except Unavailable as error:
-                if error.code != "not_coordinator" or time.monotonic() > end:
-                    raise
-                time.sleep(0.05)
-            else:
-                self.parts.append(made)
-                return made
+        control = control or Control(quiet=True)
+        made = patiently(
+            control,
+            lambda: kafka_source(
+                settings or self.settings,
+                Reading(**{"poll": 0.0, **reading}),  # type: ignore[arg-type]
+                control,
+                self._seal,
+                accept_gap=accept_gap,
+                span=span,
+            ),
+        )
+        self.parts.append(made)
+        return made
 
     def _seal(self) -> Settle:
         def settle() -> None:
