@@ -32,7 +32,7 @@ ADDRESSES = {
     "embedder": "embed.base_url",
 }
 """The setting that says where each server is."""
-_UNHEARD = ("unreachable", "timed_out")
+_UNHEARD = ("unreachable", "timed_out", "timeout")
 
 app = typer.Typer(
     name="memory-graph",
