@@ -28,7 +28,12 @@ _CHECK_EVERY = 64
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that weak references can name (the C type's instances cannot)."""
+    """A connection that weak references can name (the C type's instances cannot). ``busy`` is held
+    while a statement runs: closing a connection under one ends the process."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.busy = threading.RLock()
 
 
 class _Item(NamedTuple):
@@ -90,9 +95,13 @@ class Database:
             raise
 
     def reader(self) -> sqlite3.Connection:
-        """This thread's connection for reading. Fetch everything at once: a cursor left open
-        holds a snapshot and lets the journal grow."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        """This thread's connection for reading, where no other thread closes the database
+        meanwhile. Fetch everything at once: a cursor left open holds a snapshot and lets the
+        journal grow."""
+        return self._reader()
+
+    def _reader(self) -> _Connection:
+        connection: _Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             if self._closed:
                 raise Unavailable("database", "closed")
@@ -103,9 +112,14 @@ class Database:
         return connection
 
     def read(self, part: str, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs a query on this thread's reader. Raises Unavailable or Damaged as jobs do."""
+        """Runs a query on this thread's reader. Raises Unavailable or Damaged as jobs do; a query
+        that :meth:`close` finds at work is ``interrupted``."""
+        connection = self._reader()
         try:
-            return query(self.reader())
+            with connection.busy:
+                if self._closed:
+                    raise Unavailable("database", "closed")
+                return query(connection)
         except sqlite3.Error as error:
             raise translate(part, error) from None
 
@@ -147,7 +161,9 @@ class Database:
             self._queue.put(None)
         self._thread.join()
         for reader in list(self._readers):
-            reader.close()
+            reader.interrupt()
+            with reader.busy:
+                reader.close()
         # The journal may stay beside the file (another process is at work, the disk is full):
         # who opens it next recovers it. A command that only read leaves it to the worker.
         if self._wrote:

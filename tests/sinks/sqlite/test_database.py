@@ -123,6 +123,38 @@ def test_close_commits_what_was_submitted_and_refuses_what_comes_later(
     again.close()
 
 
+def test_close_waits_for_a_read_that_another_thread_is_in(numbers: Database) -> None:
+    """What closes a connection under a running statement kills the process."""
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    reading = threading.Event()
+    failed: Future[None] = Future()
+
+    def query(connection: sqlite3.Connection) -> None:
+        connection.set_progress_handler(reading.set, 1_000)
+        connection.execute(endless).fetchall()
+
+    def read() -> None:
+        try:
+            numbers.read("numbers", query)
+        except BaseException as error:
+            failed.set_exception(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert reading.wait(30)
+    numbers.close()
+    with pytest.raises(Unavailable, match="interrupted"):
+        failed.result(30)
+    thread.join(30)
+
+
+def test_who_read_before_cannot_after_the_close(numbers: Database) -> None:
+    assert held(numbers) == []
+    numbers.close()
+    with pytest.raises(Unavailable, match="closed"):
+        held(numbers)
+
+
 def threading_result(call: object) -> None:
     """Runs a call on a new thread, which has no connection yet."""
     future: Future[None] = Future()
