@@ -11,6 +11,9 @@ from bytewax.inputs import AbortExecution
 from flows.breaker import Circuit
 from schemas.ports import Unavailable
 
+COMMITS = "offsets"
+"""What does not work while commits fail."""
+
 
 class Control:
     """Shared by the source, the stages' guards and the barriers of one worker.

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from flows.control import Control
+from flows.control import COMMITS, Control
 from flows.filelog.errors import NotALog
 from flows.filelog.layout import partitions_of
 from flows.filelog.reader import START, PartitionReader, Position
@@ -78,8 +78,8 @@ class FileLog:
         for commit, future in self._commits:
             if not future.done():
                 waiting.append((commit, future))
-            elif (failed := future.exception()) is not None:
-                self._note(failed, commit)
+            else:
+                self._note(future.exception(), commit)
         self._commits = waiting
         self._control.check()
         changed = {p: x for p, x in places.items() if self._committed.get(p) != x}
@@ -95,8 +95,8 @@ class FileLog:
                     self._control.check()
                     self._control.wait(0.002)
                 error = future.exception()
+                self._note(error, commit)
                 if error is not None:
-                    self._note(error, commit)
                     failed.update(commit)
                 else:
                     failed = {p: x for p, x in failed.items() if p not in commit}
@@ -130,11 +130,16 @@ class FileLog:
                 )
         self._control.assigned = len(self._readers)
 
-    def _note(self, error: BaseException, commit: Positions) -> None:
+    def _note(self, error: BaseException | None, commit: Positions) -> None:
         """Seals are cumulative: what this commit could not say, the next one will."""
+        if error is None:
+            self._control.degrade(COMMITS, None)
+            return
         if isinstance(error, Damaged):
             self._control.fail(error)
-        _log.warning("commit_failed", error=type(error).__name__, code=getattr(error, "code", ""))
+        code = getattr(error, "code", "")
+        self._control.degrade(COMMITS, code)
+        _log.warning("commit_failed", error=type(error).__name__, code=code)
         for partition in commit:
             self._committed.pop(partition, None)
 

@@ -187,7 +187,7 @@ class KafkaLog:
             self._committing = time.monotonic() + COMMIT_AGAIN
             self._watch.commit_failed(failed)
         else:
-            self._watch.works()
+            self._watch.committed()
 
     def _uncommitted(self) -> list[TopicPartition]:
         """What is sealed, still assigned since, and not committed yet. The broker would accept

@@ -7,7 +7,7 @@ import time
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from flows.control import Control
+from flows.control import COMMITS, Control
 from schemas.failures import UserError
 from schemas.ports import Unavailable
 from sinks.kafka.client import WHAT, code_of, raise_for
@@ -73,10 +73,18 @@ class Watch:
 
     def commit_failed(self, error: KafkaError) -> None:
         """A commit failed: the next one says the same and more."""
-        if error.code() in _PASSING or not (error.fatal() or error.code() == KafkaError._FATAL):
-            _log.warning("commit_failed", code=code_of(error))
-        else:
+        passing = error.code() in _PASSING
+        if not passing and (error.fatal() or error.code() == KafkaError._FATAL):
             self.failed(error)
+            return
+        _log.warning("commit_failed", code=code_of(error))
+        if not passing:
+            self._control.degrade(COMMITS, code_of(error))
+
+    def committed(self) -> None:
+        """A commit was accepted."""
+        self._control.degrade(COMMITS, None)
+        self.works()
 
     def works(self) -> None:
         """The cluster has answered."""

@@ -312,6 +312,22 @@ def test_a_failed_commit_is_made_good_by_the_next(world: World) -> None:
     assert world.offsets.offsets()[PROMPTS, 0] == 1
 
 
+def test_while_commits_fail_the_health_says_so(world: World) -> None:
+    world.append(PROMPTS, 0, 1)
+    world.offsets.faults = [Unavailable("database", "locked")] * 2
+    seen: list[dict[str, str]] = []
+    commit = world.offsets.commit
+
+    def watched(positions: Mapping[Partition, Position]) -> Future[None]:
+        seen.append(world.control.troubles)
+        return commit(positions)
+
+    world.offsets.commit = watched  # type: ignore[method-assign]
+    drain(world.part())
+    assert seen == [{}, {"offsets": "locked"}, {"offsets": "locked"}]
+    assert world.control.troubles == {}
+
+
 def test_a_damaged_store_ends_the_worker(world: World) -> None:
     world.append(PROMPTS, 0, 1)
     world.offsets.faults = [Damaged("the database file is damaged (corrupt)")]
