@@ -7,7 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,10 @@ from schemas.failures import UserError
 from schemas.items import Embedded, Request
 from schemas.ports import Unavailable
 from schemas.queues import Requests
+from tests.awaiting import until
 from tests.conformance.records import record
 from tests.faults.services import World
 from tests.stages.screened import prompt
-
-
-def until(condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come about"
-        time.sleep(0.01)
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:

@@ -25,6 +25,7 @@ from sinks.kafka.queues import KafkaQueues
 from sinks.sqlite.database import Database
 from sinks.sqlite.deadletters import SqliteDeadLetters
 from sinks.sqlite.parking import SqliteParking
+from tests.awaiting import until
 from tests.conformance.records import record
 from tests.flows import tiny
 from tests.flows.test_faults import beside, stop_run
@@ -103,13 +104,6 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     queues = KafkaQueues(own, KEY)
     yield World(parking=queues.parking, letters=queues.letters, sinks=sinks)
     queues.close()
-
-
-def until(met: Callable[[], bool]) -> None:
-    end = time.monotonic() + 90
-    while not met():
-        assert time.monotonic() < end, "not within 90 s"
-        time.sleep(0.02)
 
 
 def test_once_drains_every_queue_and_says_so(world: World) -> None:

@@ -14,8 +14,9 @@ from flows.sampling import HealthFile
 from flows.stats import RunStats
 from flows.worker import prepared
 from schemas.ports import Unavailable
+from tests.awaiting import until
 from tests.flows import tiny
-from tests.flows.test_worker import filled, until
+from tests.flows.test_worker import filled
 
 
 def test_a_worker_says_what_it_waits_for_before_it_reads(

@@ -25,9 +25,10 @@ from flows.settings import Settings, load_settings
 from flows.supervisor import LATE, Supervisor, check_settings, supervise
 from schemas.failures import UserError
 from schemas.log import Partition
+from tests.awaiting import until
 from tests.flows.cli.conftest import command
 from tests.flows.test_health import get
-from tests.flows.test_worker import ROOT, until
+from tests.flows.test_worker import ROOT
 
 FAST = Supervision(backoff=(0.0,), every=0.05)
 P0 = Partition("llm.prompts.v1", 0)

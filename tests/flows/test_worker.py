@@ -7,9 +7,8 @@ import random
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from flows.stores import Stores, open_stores
 from schemas.queues import DeadLetter
 from schemas.records import RecordId
 from sinks.sqlite.graph_queries import GraphQueries
+from tests.awaiting import until
 from tests.flows import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -102,13 +102,6 @@ class Process:
     def end(self) -> tuple[int, str]:
         _, errors = self.popen.communicate(timeout=120)
         return self.popen.returncode, errors.decode()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_run_ends_at_the_end_of_the_log_with_everything_committed(tmp_path: Path) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flows.keys import VARIABLE
+from tests.awaiting import until
 from tests.faults.harness import COMMAND, KEY, Bench
 from tests.generate import write_log
 
@@ -35,13 +34,6 @@ def vectors(bench: Bench) -> int:
 
 def requests(bench: Bench) -> int:
     return int(bench.query("SELECT count(*) FROM requests")[0][0])
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_what_was_deferred_is_completed_and_the_status_says_what_waits(bench: Bench) -> None:

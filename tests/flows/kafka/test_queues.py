@@ -17,9 +17,10 @@ from schemas.failures import UserError
 from sinks.kafka.reader import TopicReader
 from sinks.kafka.settings import KafkaSettings
 from sinks.kafka.topics import create_topics
+from tests.awaiting import until
 from tests.flows import tiny
 from tests.flows.test_faults import beside, stop_run
-from tests.flows.test_worker import contents, filled, lag, letters, run, stores_of, until
+from tests.flows.test_worker import contents, filled, lag, letters, run, stores_of
 from tests.servers.proxy import Proxy
 from tests.sinks.kafka.topics import is_queue, own_topics
 

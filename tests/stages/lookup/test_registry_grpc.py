@@ -3,7 +3,7 @@ from __future__ import annotations
 import datetime
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from schemas.proto.registry_pb2_grpc import (
 from stages.lookup import LookupSettings, TomlRegistry, shipped_models
 from stages.lookup.registry_grpc import GrpcRegistry
 from stages.lookup.registry_wire import Malformed, from_message, to_message
+from tests.awaiting import until
 from tests.stages.lookup.certificates import self_signed
 from tests.stages.lookup.test_registry import NOW, at
 
@@ -51,13 +52,6 @@ def registry_at(port: int, toml: TomlRegistry, **more: Any) -> GrpcRegistry:
     values = {"registry_address": f"127.0.0.1:{port}", "registry_plaintext": True, **more}
     clock = values.pop("clock", time.monotonic)
     return GrpcRegistry(LookupSettings(**values), toml.known_provider, clock=clock)
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come about"
-        time.sleep(0.01)
 
 
 class Served:
