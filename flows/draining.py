@@ -137,6 +137,8 @@ class Drainage:
             except (Unavailable, UserError, Damaged) as error:
                 # Whoever reads the queue finds out as well, and says so.
                 _log.debug("not_measured", error=type(error).__name__)
+            except Exception as error:
+                _log.warning("not_measured", error=type(error).__name__)
             else:
                 with self._lock:
                     self._backlog = backlog

@@ -27,6 +27,8 @@ BESIDE = Drain(follow=True, until_empty=True, patience=10.0)
 LEAVING = 3.0
 """Seconds that a worker's end waits for stores and queues that hang: what was not settled comes
 again."""
+LETTING_GO = 2.0
+"""Seconds more for those that are told not to wait."""
 
 _log = structlog.get_logger("reconcile")
 
@@ -76,28 +78,35 @@ def reconciling(
     lanes: dict[Store, Lane] = {}
     shut: set[str] = set()
 
+    def look() -> None:
+        for name, state in control.circuits.items():
+            if state != "closed":
+                shut.add(name)
+            elif name in shut:
+                shut.discard(name)
+                if name in lanes:
+                    lanes[name].hurry()
+        for store, left in stores.parking.backlog().items():
+            lane = lanes.get(store)
+            if lane is not None and lane.failure is not None:
+                control.degrade(f"reconcile {store}", type(lane.failure).__name__)
+            elif lane is not None:
+                control.degrade(f"reconcile {store}", None)
+            if left and (lane is None or not lane.alive) and not ended.is_set():
+                lanes[store] = Lane(stores, store, drain)
+                lanes[store].start()
+
     def watch() -> None:
         while not ended.wait(every):
-            for name, state in control.circuits.items():
-                if state != "closed":
-                    shut.add(name)
-                elif name in shut:
-                    shut.discard(name)
-                    if name in lanes:
-                        lanes[name].hurry()
             try:
-                backlog = stores.parking.backlog()
+                look()
             except (Unavailable, UserError, Damaged):
                 continue  # Whoever parks something finds out as well, and says so.
-            for store, left in backlog.items():
-                lane = lanes.get(store)
-                if lane is not None and lane.failure is not None:
-                    control.degrade(f"reconcile {store}", type(lane.failure).__name__)
-                elif lane is not None:
-                    control.degrade(f"reconcile {store}", None)
-                if left and (lane is None or not lane.alive) and not ended.is_set():
-                    lanes[store] = Lane(stores, store, drain)
-                    lanes[store].start()
+            except Exception as error:  # Nobody else would look again.
+                control.degrade("reconcile", type(error).__name__)
+                _log.warning("not_looked", error=type(error).__name__)
+            else:
+                control.degrade("reconcile", None)
 
     watcher = threading.Thread(target=watch, name="reconcile", daemon=True)
     watcher.start()
@@ -110,6 +119,13 @@ def reconciling(
         started = list(lanes.values())
         for lane in started:
             lane.control.stop()
+        for lane in started:
+            lane.join(max(0.0, late - time.monotonic()))
+        # Who still waits for something waits for what is closed now, and may not outlive it.
+        late = time.monotonic() + LETTING_GO
+        for lane in started:
+            if lane.alive:
+                lane.give_up()
         for lane in started:
             lane.join(max(0.0, late - time.monotonic()))
 
@@ -131,6 +147,10 @@ class Lane:
     def hurry(self) -> None:
         """The store takes records again."""
         self._part.hurry()
+
+    def give_up(self) -> None:
+        """Ends without settling what is on its way: it comes again."""
+        self.control.fail(Unavailable(self._store, "stopped"))
 
     def join(self, seconds: float | None = None) -> None:
         self._thread.join(seconds)

@@ -25,6 +25,11 @@ BUSY_MS = 2_000
 WAL_PAGES = 4_000
 WAL_BYTES = 64 << 20
 _CHECK_EVERY = 64
+_PRAGMAS = (
+    "PRAGMA secure_delete = ON",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -32768",
+)
 
 
 class _Connection(sqlite3.Connection):
@@ -103,19 +108,20 @@ class Database:
     def _reader(self) -> _Connection:
         connection: _Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            if self._closed:
-                raise Unavailable("database", "closed")
-            made = _connect(self.path)
-            made.execute("PRAGMA query_only = 1")
-            self._readers.add(made)
+            made = _connect(self.path, "PRAGMA query_only = 1")
+            with self._gate:
+                if self._closed:
+                    made.close()
+                    raise Unavailable("database", "closed")
+                self._readers.add(made)
             self._local.connection = connection = made
         return connection
 
     def read(self, part: str, query: Callable[[sqlite3.Connection], T]) -> T:
         """Runs a query on this thread's reader. Raises Unavailable or Damaged as jobs do; a query
         that :meth:`close` finds at work is ``interrupted``."""
-        connection = self._reader()
         try:
+            connection = self._reader()
             with connection.busy:
                 if self._closed:
                     raise Unavailable("database", "closed")
@@ -251,7 +257,7 @@ class Database:
             pass  # Whatever is wrong shows in the next job.
 
 
-def _connect(path: Path) -> _Connection:
+def _connect(path: Path, *pragmas: str) -> _Connection:
     connection = sqlite3.connect(
         path,
         timeout=BUSY_MS / 1000,
@@ -260,9 +266,12 @@ def _connect(path: Path) -> _Connection:
         cached_statements=512,
         factory=_Connection,
     )
-    connection.execute("PRAGMA secure_delete = ON")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA cache_size = -32768")
+    try:
+        for pragma in (*_PRAGMAS, *pragmas):
+            connection.execute(pragma)
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

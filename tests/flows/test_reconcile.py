@@ -178,6 +178,31 @@ def test_a_queue_is_drained_as_soon_as_the_worker_finds_its_store_back(world: Wo
         until(lambda: set(sink.held) == expected)
 
 
+def test_no_dataflow_outlives_its_worker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that still runs when the interpreter ends aborts the process. A store hangs, and what
+    another has refused cannot become a dead letter."""
+    monkeypatch.setattr(reconcile, "LEAVING", 0.1)
+    monkeypatch.setattr(reconcile, "LETTING_GO", 60.0)
+    asked = threading.Event()
+
+    class Full:
+        def put(self, letters: Sequence[object]) -> None:
+            asked.set()
+            raise Unavailable("database", "full")
+
+    for store in ("graph", "search"):
+        world.park(store, 3)
+    world.sinks["graph"].open.clear()
+    world.sinks["search"].answer = lambda record: Result("rejected", "too_large")
+    stores: Any = SimpleNamespace(parking=world.parking, sinks=world.sinks, letters=Full())
+    with reconciling(stores, Control(quiet=True), QUICK, every=0.02):
+        until(lambda: world.sinks["graph"].calls and asked.is_set())
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("reconcile-")]
+    world.sinks["graph"].open.set()
+    until(lambda: not [t for t in threading.enumerate() if t.name.startswith("write-")])
+    assert world.parking.backlog() == {"graph": 3, "vector": 0, "timeseries": 0, "search": 3}
+
+
 def test_anybody_may_see_what_waits_without_taking_it(world: World) -> None:
     world.park("graph", 300)
     world.sinks["graph"].open.clear()

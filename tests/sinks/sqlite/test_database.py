@@ -155,6 +155,22 @@ def test_who_read_before_cannot_after_the_close(numbers: Database) -> None:
         held(numbers)
 
 
+def test_a_file_that_a_new_reader_cannot_open_is_unavailable(
+    numbers: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With too many files open, say: what raises is a stage or a thread that reads for the first
+    time, and no event is to blame."""
+
+    def connect(*_: object, **__: object) -> None:
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with pytest.raises(Unavailable, match="cannot_open"):
+        held(numbers)
+
+
 def threading_result(call: object) -> None:
     """Runs a call on a new thread, which has no connection yet."""
     future: Future[None] = Future()
