@@ -24,6 +24,7 @@ BACKOFF = (1.0, 2.0, 4.0)
 JITTER = 0.2
 BEFORE_CLAIM = frozenset({"validate", "dedupe"})
 """Stages whose rejections hold no claim."""
+CIRCUIT_OPEN = "circuit_open"
 
 _log = structlog.get_logger("delivery")
 
@@ -90,6 +91,7 @@ class StoreWriter:
         self._control = control
         self._observer = observer
         self._settings = settings
+        self._showing = threading.Lock()
         self._quiet_until = 0.0
         """When a store that answered with Retry-After may be called again (monotonic)."""
         self._circuit()
@@ -132,14 +134,14 @@ class StoreWriter:
                 return
         if not pending:
             self._control.trouble(self.name, None)
-            self._control.degrade(self.name, None)
+            self._show(None)
 
     def _parked(self, pending: Failed) -> None:
         codes = sorted({code for _, code in pending})
         _log.warning("parked", store=self.name, records=len(pending), codes=codes)
         self._observer.written(self._store, "parked", len(pending))
         self._control.trouble(self.name, None)
-        self._control.degrade(self.name, codes[0])
+        self._show(codes[0])
         if not self.breaker.closed and self.breaker.admit():
             # As many as ever: a store that can take but a few would hold up everybody again.
             trial = [record for record, _ in pending]
@@ -161,8 +163,9 @@ class StoreWriter:
         self.breaker.report(ok, time.monotonic() - before)
         if ok:
             _log.info("store_is_back", store=self.name)
-            self._control.degrade(self.name, None)
-        self._circuit()
+            self._show(None)
+        else:
+            self._circuit()
 
     def _try(self, pending: Failed, forced: bool) -> Failed:
         """Tries until the deadline; answers what could not be written, with the codes of why."""
@@ -170,7 +173,7 @@ class StoreWriter:
         attempt = 0
         while not self._control.failed:
             if not forced and not self.breaker.closed:
-                return [(record, code or "circuit_open") for record, code in pending]
+                return [(record, code or CIRCUIT_OPEN) for record, code in pending]
             rest = self._quiet_until - time.monotonic()
             if rest > 0 and not forced:
                 if time.monotonic() - started + rest > self._settings.deadline:
@@ -224,8 +227,17 @@ class StoreWriter:
             self._observer.written(self._store, status, count)
         return again
 
+    def _show(self, code: str | None) -> None:
+        """Why records are parked, in the health. A trial may have found the store up meanwhile."""
+        with self._showing:
+            if code == CIRCUIT_OPEN and self.breaker.closed:
+                code = None
+            self._control.degrade(self.name, code)
+            self._control.circuit(self.name, self.breaker.state)
+
     def _circuit(self) -> None:
-        self._control.circuit(self.name, self.breaker.state)
+        with self._showing:
+            self._control.circuit(self.name, self.breaker.state)
 
 
 def write(sink: Sink[Any], records: Sequence[Record]) -> Sequence[Result]:

@@ -6,6 +6,7 @@ value that is known beforehand.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
@@ -34,6 +35,7 @@ class Metrics:
 
     def __init__(self, stages: Sequence[str]) -> None:
         self.registry = CollectorRegistry()
+        self._paging = threading.Lock()
         self._received = self._counter(
             "events_received",
             "Events read from the log, by what became of them.",
@@ -169,9 +171,11 @@ class Metrics:
         """``/metrics``, with the worker's health as it is at that moment."""
 
         def answer(accept: str) -> Answer:
-            self._live(health())
-            encode, kind = choose_encoder(accept)
-            return Answer(200, kind, encode(self.registry))
+            now = health()
+            with self._paging:  # Else another page may lack what this one is about to set.
+                self._live(now)
+                encode, kind = choose_encoder(accept)
+                return Answer(200, kind, encode(self.registry))
 
         return answer
 

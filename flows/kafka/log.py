@@ -111,7 +111,8 @@ class KafkaLog:
         try:
             unread = self._offsets.unread(others)
         except Unavailable as error:
-            self._watch.trouble(error.code)
+            with self._member.lock:
+                self._watch.trouble(error.code)
             return False
         # Who has nothing yet may be about to be given all of it.
         return not unread or (bool(own) and self._stands_still(unread))

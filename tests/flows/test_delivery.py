@@ -247,6 +247,26 @@ def test_a_store_that_was_down_is_tried_beside_the_barrier() -> None:
     assert control.troubles == {}
 
 
+def test_a_store_found_up_while_its_records_are_parked_is_no_trouble() -> None:
+    class Slow(Memory):
+        """A trial ends while something is being parked."""
+
+        def park(self, store: str, records: Sequence[tuple[Any, str]]) -> None:
+            super().park(store, records)
+            if records[0][1] == "circuit_open" and deliver.breaker.admit():
+                deliver._trial([record for record, _ in records])
+
+    settings = DeliverySettings(backoff=(0.0,), breaker=BreakerSettings(least=2, recovery=0.0))
+    sink, memory = ScriptedSink(*[[UNAVAILABLE]] * 3), Slow()
+    deliver, _, control = writer(sink, memory, settings)
+    deliver.deliver([point(1)])
+    until(lambda: deliver.breaker.state == "open" and len(sink.calls) == 3)
+    assert control.troubles == {"timeseries": "locked"}
+    deliver.deliver([point(2)])
+    assert memory.parked[-1] == ("id-2", "circuit_open")
+    assert (control.troubles, control.circuits) == ({}, {"timeseries": "closed"})
+
+
 def test_a_store_that_is_parked_for_is_shown_and_blocks_nothing() -> None:
     deliver, _, control = writer(ScriptedSink(*[[UNAVAILABLE]] * 4), Memory())
     deliver.deliver([point(1)])
