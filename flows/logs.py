@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict
+
+
+class _Lines(structlog.PrintLogger):
+    """An entry that cannot be written is lost (a full disk, a reader that is gone): no work fails
+    for it."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 def configure(level: int = logging.INFO, worker: int | None = None) -> None:
@@ -31,6 +44,6 @@ def configure(level: int = logging.INFO, worker: int | None = None) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Lines(sys.stderr),
         cache_logger_on_first_use=True,
     )

@@ -18,6 +18,8 @@ from flows.control import Control
 
 EXIT_STOP_DEADLINE = 4
 EXIT_HUNG = 75
+SAYING = 1.0
+"""Seconds that a line of the log may hold up an end."""
 
 _log = structlog.get_logger("worker")
 
@@ -71,7 +73,7 @@ def _watch(reading: int, deadline: float) -> None:
     told = os.read(reading, 1)
     if not told:
         return
-    _log.info("stopping", signal=signal.Signals(told[0]).name)
+    _say(lambda: _log.info("stopping", signal=signal.Signals(told[0]).name))
     ending = select.poll()
     ending.register(reading, select.POLLIN)
     if not ending.poll(deadline * 1_000):
@@ -80,7 +82,18 @@ def _watch(reading: int, deadline: float) -> None:
 
 def end(event: str, code: int) -> None:
     """Ends the process at once, and says in which frames its threads were."""
-    _log.error(event, exit_code=code)
-    if sys.__stderr__ is not None:
-        faulthandler.dump_traceback(sys.__stderr__)
+
+    def tell() -> None:
+        _log.error(event, exit_code=code)
+        if sys.__stderr__ is not None:
+            faulthandler.dump_traceback(sys.__stderr__)
+
+    _say(tell)
     os._exit(code)
+
+
+def _say(tell: Callable[[], None]) -> None:
+    """Nobody may read what standard error is connected to any more: it is not waited for."""
+    teller = threading.Thread(target=tell, name="teller", daemon=True)
+    teller.start()
+    teller.join(SAYING)

@@ -100,7 +100,7 @@ class Supervisor:
             _log.info("ended", worker=member.number, exit_code=code)
             member.done = True
             return
-        self._suspects.count(member.folder / "inflight", STAGES)
+        self._try("not_counted", lambda: self._suspects.count(member.folder / "inflight", STAGES))
         if code in HOPELESS:
             _log.error("ending", worker=member.number, exit_code=code, code=HOPELESS[code])
             self._hopeless = code
@@ -114,10 +114,10 @@ class Supervisor:
         running = [member for member in self.members if member.process is not None]
         if self._told is None:
             self._told = now
-            if self._signal is not None:
-                _log.info("stopping", signal=signal.Signals(self._signal).name)
             for member in running:
                 member.send(signal.SIGTERM)
+            if self._signal is not None:
+                _log.info("stopping", signal=signal.Signals(self._signal).name)
         elif now - self._told > self._settings.worker.stop_seconds + 2.0:
             for member in running:
                 member.send(signal.SIGKILL)

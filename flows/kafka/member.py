@@ -15,12 +15,14 @@ from flows.kafka.buffer import Buffer
 from flows.kafka.offsets import Names
 from flows.kafka.watch import Watch
 from schemas.log import Partition
-from sinks.kafka.client import open_consumer, properties
+from sinks.kafka.client import leave, open_consumer, properties
 from sinks.kafka.settings import KafkaSettings
 
 FETCH = 500
 BUFFERED = 64 << 20
 """Bytes of records that wait to be taken, over all partitions; a batch of the client more."""
+LEAVING = 5.0
+"""Seconds that brokers may take to hear that this member goes. Then they find out by themselves."""
 
 _RESET = frozenset(
     {
@@ -139,8 +141,7 @@ class Member:
             return
         self._closed.set()
         self._keeper.join()
-        with self.lock:
-            self.consumer.close()
+        leave(self.consumer, LEAVING)
 
     def _held(self) -> int:
         return sum(b.size for b in self.buffers.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from schemas.failures import UserError
 from schemas.ports import Unavailable
 from sinks.kafka.settings import KafkaSettings
 
+_log = structlog.get_logger("kafka")
 WHAT = "kafka"
 C = TypeVar("C", Consumer, Producer, AdminClient)
 
@@ -171,6 +173,23 @@ def open_producer(made: dict[str, Any]) -> Producer:
 def open_admin(settings: KafkaSettings, **callbacks: Any) -> AdminClient:
     """As :func:`open_consumer`."""
     return _open(AdminClient, properties(settings) | callbacks)
+
+
+def leave(consumer: Consumer, seconds: float) -> None:
+    """Closes a consumer, which leaves its group; brokers that do not answer hold up the caller for
+    no more than this. Who holds a lock that the consumer's callbacks take has to let go of it."""
+
+    def end() -> None:
+        try:
+            consumer.close()
+        except KafkaException as error:
+            _log.warning("leave_failed", code=code_of(error.args[0]))
+
+    leaving = threading.Thread(target=end, name="kafka-leaving", daemon=True)
+    leaving.start()
+    leaving.join(seconds)
+    if leaving.is_alive():
+        _log.warning("leave_failed", code="timed_out")
 
 
 def _open(kind: Callable[..., C], made: dict[str, Any]) -> C:

@@ -12,7 +12,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.ports import Unavailable
-from sinks.kafka.client import WHAT, code_of, open_consumer, properties, unavailable
+from sinks.kafka.client import WHAT, code_of, leave, open_consumer, properties, unavailable
 from sinks.kafka.producer import CREATE
 from sinks.kafka.reader import headers_of
 from sinks.kafka.settings import KafkaSettings
@@ -152,10 +152,7 @@ class KafkaQueue:
             _log.warning("leave_failed", topic=self._topic, code=code_of(error.args[0]))
         self._consumer = None
         self._forget()
-        # Brokers that do not answer hold up this call as well.
-        leaving = threading.Thread(target=_end, args=(consumer, self._topic), daemon=True)
-        leaving.start()
-        leaving.join(LEAVING)
+        leave(consumer, LEAVING)
 
     @property
     def _name(self) -> str:
@@ -307,10 +304,3 @@ class KafkaQueue:
             if consumer is not None:
                 consumer.close()
         return Unavailable(WHAT, code_of(error))
-
-
-def _end(consumer: Consumer, topic: str) -> None:
-    try:
-        consumer.close()
-    except KafkaException as error:
-        _log.warning("leave_failed", topic=topic, code=code_of(error.args[0]))

@@ -49,6 +49,47 @@ def test_a_stop_that_takes_too_long_ends_the_process_and_says_where_it_was() -> 
     assert "in stuck_in_a_store" in errors
 
 
+def test_a_log_that_nobody_reads_holds_up_no_end() -> None:
+    """Standard error is a pipe, and full."""
+    reading, writing = os.pipe()
+    program = """
+import os, signal, threading
+import structlog, sys
+from flows.control import Control
+from flows.logs import configure
+from flows.stopping import signals
+configure()
+os.set_blocking(2, False)
+try:
+    while os.write(2, bytes(4096)):
+        pass
+except BlockingIOError:
+    os.set_blocking(2, True)
+with signals(Control(), 0.05):
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait()
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=writing)
+    try:
+        assert process.wait(60) == EXIT_STOP_DEADLINE
+    finally:
+        process.kill()
+        process.wait()
+        os.close(writing)
+        os.close(reading)
+
+
+def test_a_log_that_cannot_be_written_stops_no_work() -> None:
+    """Its disk is full, or its reader is gone."""
+    program = "import structlog\nfrom flows.logs import configure\nconfigure()\n"
+    program += "structlog.get_logger().warning('x')\nprint('went on')"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=full, timeout=60
+        )
+    assert done.stdout == b"went on\n"
+
+
 def test_a_second_signal_ends_the_process_at_once() -> None:
     code, _ = child(
         """
