@@ -41,7 +41,7 @@ SINKS: dict[type, Callable[[Path, pytest.FixtureRequest], Harness]] = {
     sink: lambda folder, _, sink=sink: SqliteHarness(folder, sink)
     for sink in (GraphSink, VectorSink, TimeseriesSink, SearchSink)
 } | {
-    PineconeSink: lambda folder, _: PineconeHarness(folder),
+    PineconeSink: PineconeHarness,
     Neo4jSink: lambda _, request: Neo4jHarness(request),
     ElasticsearchSink: lambda _, request: ElasticsearchHarness(request),
     InfluxSink: lambda _, request: InfluxHarness(request),

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from deploy.local.pinecone import Failure, Fake
 from deploy.local.pinecone_index import Index
 from schemas.records import Store
@@ -39,11 +41,12 @@ class PineconeHarness(ProxiedHarness):
     store: Store = "vector"
     patient, impatient = 10.0, 0.4
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, request: pytest.FixtureRequest) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._stack = contextlib.ExitStack()
+        stack = contextlib.ExitStack()
+        request.addfinalizer(stack.close)
         self.index = Index(DIMENSIONS, folder / "vectors.jsonl")
-        self.fake = self._stack.enter_context(served(self.index))
+        self.fake = stack.enter_context(served(self.index))
         super().__init__(self.fake.server_address[1])
         self.outages |= {
             "throttled": lambda: self._failing(Failure(429, count=1_000)),
@@ -75,10 +78,6 @@ class PineconeHarness(ProxiedHarness):
             }
             for name in self.index.counts()
         }
-
-    def close(self) -> None:
-        super().close()
-        self._stack.close()
 
     @contextlib.contextmanager
     def _failing(self, failure: Failure) -> Iterator[None]:

@@ -19,7 +19,7 @@ from flows.settings import Settings
 from flows.stores import opened_servers
 from schemas.log import LogRecord
 from sinks.kafka.topics import create_topics
-from tests.faults.harness import KEY, Bench, Worker
+from tests.faults.harness import COMMAND, KEY, Bench, Ended, Worker
 from tests.servers.plugin import Run
 from tests.servers.proxy import Proxy
 
@@ -30,6 +30,10 @@ STORES = {
     "timeseries": "influxdb",
     "search": "elasticsearch",
 }
+PATIENT = 10
+"""Times in a row that a server may not be there for a command."""
+UNAVAILABLE = 4
+"""The exit code of a command that a server was not there for."""
 _FAST = {
     "kafka": {
         "group.consumer.session.timeout.ms": "3000",
@@ -156,8 +160,25 @@ class FleetBench(Bench):
         return member.worker("--follow")
 
     def settings(self) -> Settings:
+        """For what the test itself reads and makes ready: with more time than a worker gives."""
         with self.signed_in():
-            return super().settings()
+            given = super().settings()
+        servers = {name: getattr(given, name) for name in KINDS if name != "kafka"}
+        patient = {"timeout_seconds": 60.0}
+        return given.model_copy(
+            update={name: one.model_copy(update=patient) for name, one in servers.items()}
+        )
+
+    def patiently(self, *words: str, env: Mapping[str, str] | None = None) -> Ended:
+        """Runs a command to a good end. A server that was slow to answer it says nothing of the
+        events: it is asked again."""
+        for _ in range(PATIENT):
+            with self.start((*COMMAND, *words), env=env) as process:
+                ended = process.wait()
+            if ended.code != UNAVAILABLE:
+                break
+        assert ended.code == 0, ended.out[-3_000:] + ended.err[-3_000:]
+        return ended
 
     @contextmanager
     def signed_in(self) -> Iterator[None]:
@@ -205,7 +226,10 @@ class FleetBench(Bench):
                     producer.poll(0.1)
                 else:
                     break
-        producer.flush(60)
+        left = len(producer)
+        while left:  # A broker that was just started again may take its time.
+            before, left = left, producer.flush(60)
+            assert left < before, f"{left} messages are not taken"
         assert not failed, failed[:3]
 
     def status(self) -> dict[str, Any]:

@@ -102,6 +102,7 @@ class Services:
             "[lookup]\n",
             '[lookup]\nregistry = "grpc"\nregistry_plaintext = true\ndirectory = "http"\n'
             f'registry_address = "127.0.0.1:{self._ports[0]}"\n'
-            f'directory_url = "http://127.0.0.1:{self._ports[1]}"\n',
+            f'directory_url = "http://127.0.0.1:{self._ports[1]}"\n'
+            "registry_deadline_seconds = 60\ndirectory_deadline_seconds = 60\n",
         )
         bench.config.write_text(text, "utf-8")

@@ -12,6 +12,7 @@ import sys
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,11 @@ class Planted:
 def haystacks(bench: Bench, extra: dict[str, bytes]) -> dict[str, bytes]:
     """All files that the worker and the commands wrote, by name."""
     files = [p for p in bench.folder.rglob("*") if p.is_file()]
-    return {str(p.relative_to(bench.folder)): p.read_bytes() for p in files} | extra
+    found = {}
+    for path in files:
+        with suppress(FileNotFoundError):  # The health is written beside its file, and moved.
+            found[str(path.relative_to(bench.folder))] = path.read_bytes()
+    return found | extra
 
 
 def metrics(worker: Worker) -> bytes:

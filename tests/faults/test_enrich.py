@@ -252,11 +252,11 @@ def test_the_requests_may_wait_in_kafka(log: Log, kafka: Any) -> None:
     world.share = 0.5
     world.run(settings)
     assert requests(bench) == 0
-    half = world.enrich(settings)
-    assert half.completed
+    # Joining the group of a queue may take longer than it waits for a first request.
+    half = next(done for _ in range(10) if (done := world.enrich(settings)).completed)
     assert half.left
     world.share = 0.0
-    assert world.enrich(settings).left == 0
+    assert any(world.enrich(settings).left == 0 for _ in range(10))
     found = contents(bench.database)
     # Dead letters are in Kafka as well.
     assert_same(log.expected, found, leave_out=["dead letters"])

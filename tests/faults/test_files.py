@@ -26,7 +26,7 @@ from tests.faults.conditions import (
     small_file_system,
 )
 from tests.faults.contents import Contents, assert_same, contents, fates
-from tests.faults.harness import Bench, Progress, Worker
+from tests.faults.harness import Bench, Ended, Progress, Worker
 from tests.generate import generate, read_log
 
 EVENTS = 2_000
@@ -159,7 +159,8 @@ def test_a_file_that_is_no_database_ends_the_worker(bench: Bench) -> None:
     bench.run()
 
 
-def test_a_damaged_file_ends_the_worker_and_commits_nothing(bench: Bench) -> None:
+def test_a_damaged_file_ends_the_worker_and_commits_nothing(halved: Bench) -> None:
+    bench = halved
     stop_half_way(bench)
     before = bench.committed()
     root = bench.query("SELECT rootpage FROM sqlite_schema WHERE name = 'graph_edge'")[0][0]
@@ -173,21 +174,24 @@ def test_a_damaged_file_ends_the_worker_and_commits_nothing(bench: Bench) -> Non
     assert bench.committed() == before
 
 
-def stop_half_way(bench: Bench) -> None:
-    with bench.worker() as worker:
-        worker.until(half(bench), "half of the log")
+def stop_half_way(halved: Bench) -> Ended:
+    """However fast the worker is: the rest comes while it stands still, and so does the signal."""
+    with halved.worker("--follow", "--json") as worker:
+        worker.until(lambda: halved.committed() > 0, "the first commit")
+        worker.signal(signal.SIGSTOP)
+        append_rest(halved)
         worker.signal(signal.SIGTERM)
-        worker.wait(0)
-    assert 0 < bench.committed() < EVENTS
+        worker.signal(signal.SIGCONT)
+        ended = worker.wait(0)
+    assert 0 < halved.committed() < EVENTS
+    return ended
 
 
 def test_sigterm_commits_what_was_read_and_the_next_run_goes_on(
-    bench: Bench, calm: Contents
+    halved: Bench, calm: Contents
 ) -> None:
-    with bench.worker("--json") as worker:
-        worker.until(half(bench), "half of the log")
-        worker.signal(signal.SIGTERM)
-        ended = worker.wait(0)
+    bench = halved
+    ended = stop_half_way(bench)
     assert '"stopped": true' in ended.out
     committed = bench.committed()
     assert 0 < committed < EVENTS
@@ -232,7 +236,8 @@ def test_a_second_worker_is_refused(bench: Bench, calm: Contents) -> None:
     assert_same(calm, contents(bench.database))
 
 
-def test_a_data_folder_without_permission_is_named(bench: Bench, calm: Contents) -> None:
+def test_a_data_folder_without_permission_is_named(halved: Bench, calm: Contents) -> None:
+    bench = halved
     stop_half_way(bench)
     before = bench.committed()
     paths = [bench.data, *bench.data.iterdir()]

@@ -21,6 +21,7 @@ import pytest
 from flows.bus import KafkaBus
 from flows.ingest import STAGES
 from schemas.log import LogRecord, Partition
+from tests.awaiting import answered
 from tests.faults.fleet import FleetBench
 from tests.faults.harness import Worker
 from tests.faults.load import EVENTS, SEED, Calm, calm_run, check, finish, lag, slices
@@ -121,7 +122,7 @@ class Killer:
             return
         assert mark is not None
         self.kills[STAGES[mark.stage] if working else "between the stages"] += 1
-        committed = self._bus.committed().get(Partition(mark.topic, mark.partition), 0)
+        committed = answered(self._bus.committed).get(Partition(mark.topic, mark.partition), 0)
         self.uncommitted += committed <= mark.last
 
     def close(self) -> None:
@@ -150,7 +151,7 @@ class Killer:
         return lambda: time.monotonic() >= end
 
     def _committed(self) -> int:
-        return sum(self._bus.committed().values())
+        return sum(answered(self._bus.committed).values())
 
 
 def moments(dice: random.Random) -> Iterator[str]:

@@ -35,7 +35,7 @@ from schemas.records import STORES, RecordId, Store
 from tests.e2e.holdings import Holdings, assert_equal, holdings
 from tests.faults.fleet import Fleet, FleetBench
 from tests.faults.harness import KEY, Bench
-from tests.faults.load import SEED, Calm, finish, slices
+from tests.faults.load import SEED, Calm, drain, finish, lag, slices
 from tests.faults.needles import Needles
 from tests.faults.readings import Readings
 from tests.generate import write_log
@@ -219,13 +219,6 @@ def expected(calm: Holdings, refused: Codes) -> Holdings:
     )
 
 
-def patient(settings: Settings) -> Settings:
-    """The same, with time enough for a test's own reading of all there is."""
-    servers = {name: getattr(settings, name) for name in ("neo4j", "influxdb", "elasticsearch")}
-    more = {n: s.model_copy(update={"timeout_seconds": 60.0}) for n, s in servers.items()}
-    return settings.model_copy(update=more)
-
-
 def elsewhere(settings: Settings, refused: Codes) -> dict[Any, Any]:
     """What the other stores hold of the records that the graph has refused."""
     ids = [RecordId(kind, id_) for store, kind, id_ in refused if store == "graph"]  # type: ignore[arg-type]
@@ -257,14 +250,14 @@ def test_a_poisoned_record_in_every_batch_of_every_store(servers: Fleet, tmp_pat
         bus = KafkaBus(bench.settings())
         for part in poisoned.parts:
             bench.produce(part)
-            worker.until(lambda: sum(bus.lag().values()) == 0, "an end of the part", 0.5)
+            worker.until(lambda: lag(bus) == 0, "an end of the part", 0.5)
         bus.close()
         finish(bench, worker, calm)
         with bench.signed_in():
-            settings = patient(bench.settings())
+            settings = bench.settings()
             assert_equal(expected(calm.holdings, refused), holdings(settings))
             assert elsewhere(settings, refused) == besides
-        bench.command("prove", "--all")
+        bench.patiently("prove", "--all")
         _sealed_and_silent(servers, bench, worker.err, refused)
     _cured(servers, bench, calm.holdings, refused)
 
@@ -291,9 +284,10 @@ def _sealed_and_silent(servers: Fleet, bench: FleetBench, log: str, refused: Cod
 def _cured(servers: Fleet, bench: FleetBench, calm: Holdings, refused: Codes) -> None:
     """The servers are as they should be: letters are retried, and what was cured is there."""
     servers.heal()
-    bench.command("dlq", "retry")
+    bench.patiently("dlq", "retry")
+    drain(bench)
     with bench.signed_in():
-        found = holdings(patient(bench.settings()))
+        found = holdings(bench.settings())
     left = Counter(code for _, stage, code, _, done in found.letters.values()
                    if stage == "write" and done is None)  # fmt: skip
     assert left == Counter(code for code in refused.values() if code not in CURED)
@@ -302,4 +296,4 @@ def _cured(servers: Fleet, bench: FleetBench, calm: Holdings, refused: Codes) ->
         assert calm.counts[store] == found.counts[store]
     graph = sum(store == "graph" and code in CURED for (store, *_), code in refused.items())
     assert found.counts["graph"] == calm.counts["graph"] + graph
-    bench.command("prove", "--all")
+    bench.patiently("prove", "--all")

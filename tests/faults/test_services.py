@@ -88,7 +88,8 @@ def near_and_far(bench: Bench, outside: Outside) -> Settings:
         "[lookup]\n",
         '[lookup]\nregistry = "grpc"\nregistry_plaintext = true\ndirectory = "http"\n'
         f'registry_address = "127.0.0.1:{outside.ports["registry"]}"\n'
-        f'directory_url = "http://127.0.0.1:{outside.ports["directory"]}"\n',
+        f'directory_url = "http://127.0.0.1:{outside.ports["directory"]}"\n'
+        "registry_deadline_seconds = 60\ndirectory_deadline_seconds = 60\n",
     )
     bench.config.write_text(text, "utf-8")
     return bench.settings()

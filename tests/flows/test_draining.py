@@ -207,7 +207,7 @@ def test_reconcile_tells_of_every_store(settings: Settings, served: list[int]) -
 
             until(lambda: health()["done"]["graph"]["written"] == 4)
             until(lambda: health()["backlog"] == {"graph": 0, "search": 0})
-            assert health()["status"] == "ok"
+            until(lambda: health()["status"] == "ok")
             assert get(served[0], "ready")[0] == 200
             text = get(served[0], "metrics")[1].decode()
             assert 'llm_memory_graph_reconciliation_backlog{store="graph"} 0.0' in text

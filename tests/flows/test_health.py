@@ -30,6 +30,7 @@ from schemas.failures import UserError
 from schemas.log import Origin
 from schemas.ports import Claim, Damaged, Unavailable, Verdict
 from schemas.records import RecordId
+from tests.awaiting import until
 from tests.flows import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -145,6 +146,8 @@ def test_a_barrier_that_waits_for_what_is_known_to_be_down_is_a_turn_of_the_loop
 
         waiting = threading.Thread(target=wait)
         waiting.start()
+        if known:
+            until(lambda: control.silent is not None)  # noqa: B023
         assert not done.wait(0.5)
         assert (control.silent is not None) is known
         free.set()

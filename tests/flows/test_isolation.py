@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
 import threading
 import time
@@ -196,7 +197,11 @@ def test_an_exception_without_an_event_to_blame_ends_the_worker(tmp_path: Path) 
     assert isinstance(bench.control.failure, ValueError)
 
 
-def test_the_watchdog_ends_what_cannot_be_interrupted(tmp_path: Path) -> None:
+def test_the_watchdog_ends_what_cannot_be_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its last resort would end these tests where they stand still for a second.
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda *_, **__: None)
     ended = threading.Event()
     journal = Journal(tmp_path / "inflight", STAGES)
     alarm = Alarm(0.05)

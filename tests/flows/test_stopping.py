@@ -39,7 +39,7 @@ def test_a_stop_that_takes_too_long_ends_the_process_and_says_where_it_was() -> 
         def stuck_in_a_store():
             threading.Event().wait()
 
-        with signals(control, 0.05):
+        with signals(control, 1.0):
             os.kill(os.getpid(), signal.SIGTERM)
             stuck_in_a_store()
         """

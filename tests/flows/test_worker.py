@@ -269,7 +269,7 @@ def test_an_event_that_cannot_be_interrupted_ends_the_process_and_is_isolated(
 ) -> None:
     settings, events = filled(tmp_path, 30)
     config = tmp_path / "settings.toml"
-    config.write_text("[worker]\ntime_budget_seconds = 0.3\n")
+    config.write_text("[worker]\ntime_budget_seconds = 1.5\n")
     fault = ("--fault", f"hang:{events[9]['eventId']}", "--config", str(config))
     codes = []
     for _ in range(5):
@@ -283,7 +283,7 @@ def test_an_event_that_cannot_be_interrupted_ends_the_process_and_is_isolated(
 def test_an_event_that_stops_all_threads_is_isolated_after_restarts(tmp_path: Path) -> None:
     settings, events = filled(tmp_path, 30)
     config = tmp_path / "settings.toml"
-    config.write_text("[worker]\ntime_budget_seconds = 0.3\n")
+    config.write_text("[worker]\ntime_budget_seconds = 1.5\n")
     fault = ("--fault", f"hold:{events[9]['eventId']}", "--config", str(config))
     codes, errors = [], ""
     for _ in range(9):

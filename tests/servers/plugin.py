@@ -45,7 +45,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from deploy.local import addresses, process
+from deploy.local import addresses, ports, process
 from deploy.local.cache import locked
 from deploy.local.server import Server
 from tests.servers.proxy import Proxy
@@ -158,6 +158,9 @@ def _begin() -> Path:
 def pytest_configure(config: pytest.Config) -> None:
     given = getattr(config, "workerinput", {}).get(_INPUT)
     config.stash[_FOLDER] = Path(given) if given else _begin()
+    if given:
+        ports.SHARE = int(config.workerinput["workerid"].removeprefix("gw"))  # type: ignore[attr-defined]
+        ports.SHARES = int(config.workerinput["workercount"])  # type: ignore[attr-defined]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -32,7 +32,9 @@ def note(request, server_run):
         folder = pathlib.Path(os.environ["NOTES"])
         line = {"worker": os.environ.get("PYTEST_XDIST_WORKER", ""), "test": request.node.name,
                 "run": str(server_run.folder), **more}
-        (folder / (request.node.name + request.path.stem + ".json")).write_text(json.dumps(line))
+        name = request.node.name + request.path.stem
+        (folder / (name + ".new")).write_text(json.dumps(line))
+        (folder / (name + ".new")).rename(folder / (name + ".json"))
     return note
 """
 MODULE = """
@@ -80,7 +82,7 @@ def command(project: Path, *options: str) -> list[str]:
 
 
 def notes(project: Path) -> list[dict[str, str]]:
-    return [json.loads(path.read_text()) for path in (project.parent / "notes").iterdir()]
+    return [json.loads(path.read_text()) for path in (project.parent / "notes").glob("*.json")]
 
 
 def runs(project: Path) -> list[Path]:
@@ -114,7 +116,7 @@ def test_what_a_killed_run_left_is_ended_by_the_next(project: Path) -> None:
             time.sleep(0.05)
         (run,) = runs(project)
         left = Server.load(run / "registry.json")
-        assert left.answers()
+        left.wait_ready()
         os.killpg(first.pid, signal.SIGKILL)
     assert left.is_alive
     (project / "test_frozen.py").write_text("def test_nothing(): pass\n")

@@ -219,10 +219,10 @@ def test_a_second_process_of_one_name_ends_the_first(fleet: Fleet) -> None:
 
 def test_a_member_whose_stores_are_down_stays_and_goes_on(fleet: Fleet) -> None:
     load = Load(fleet.settings)
-    fleet.start(max_poll_interval_ms=1_500, protocol="consumer")
+    fleet.start(max_poll_interval_ms=3_000, protocol="consumer")
     until(grows(fleet))
     fleet.hold.touch()
-    # Four times the longest time between two polls.
+    # Twice the longest time between two polls.
     threading.Event().wait(6.0)
     held = fleet.written().total()
     until(lambda: len(load.acknowledged) > held + 500)

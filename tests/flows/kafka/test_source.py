@@ -9,7 +9,7 @@ import pytest
 from bytewax.inputs import AbortExecution
 
 from flows.control import Control
-from flows.kafka import GroupOffsets, member
+from flows.kafka import GroupOffsets, log, member
 from flows.kafka.buffer import Place
 from flows.source import Span
 from schemas.failures import UserError
@@ -30,6 +30,13 @@ from tests.flows.kafka.world import (
 )
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that has more is waited for, however slow the broker is."""
+    monkeypatch.setattr(log, "PATIENCE", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_new_group_reads_from_the_beginning_to_the_end(world: World) -> None:
     world.produce(PROMPTS, 0, 1, 2, 3)
     world.produce(RESPONSES, 1, 4, 5)
@@ -57,6 +64,7 @@ def test_what_was_committed_before_is_not_read_again(world: World) -> None:
     assert chunks[-1].log_time == 20
 
 
+@pytest.mark.usefixtures("patient")
 def test_partitions_are_read_in_step_by_log_time(world: World) -> None:
     world.produce(RESPONSES, 0, 10, 20, 50, 60)
     world.produce(RESPONSES, 1, 15, 30, 55, 70)
@@ -147,6 +155,7 @@ def test_a_stop_commits_what_was_read_and_reads_no_more(world: World) -> None:
     assert world.committed()[PROMPTS, 0] == 2
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_lost_write_sends_the_reader_back_to_what_is_committed(world: World) -> None:
     world.produce(PROMPTS, 0, *range(1, 7))
     world.produce(RESPONSES, 0, *range(100, 104))

@@ -309,7 +309,9 @@ def test_an_index_without_its_shard_holds_up_its_own_documents_alone(
         settings={"index.routing.allocation.require._name": "nobody"},
         wait_for_active_shards="0",
     )
-    results = opened(timeout_seconds=3.0).sink.write([good, stuck])
+    # Its index is made first, which may take its time.
+    assert list(store.sink.write([good])) == [WRITTEN]
+    results = opened(timeout_seconds=6.0).sink.write([good, stuck])
     assert [(r.status, r.code) for r in results] == [
         ("written", ""),
         ("unavailable", "overloaded"),

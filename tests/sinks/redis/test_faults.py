@@ -91,7 +91,7 @@ def test_connections_that_a_restart_has_closed_are_replaced_unseen(
 
 def test_a_hanging_server_costs_one_timeout(own_server: Any, connect: Connect) -> None:
     redis = own_server("redis")
-    server = connect(redis.address.url, timeout_seconds=0.3)
+    server = connect(redis.address.url, timeout_seconds=1.5)
     claims, joins = claims_on(server), joins_on(server)
     assert list(claims.claim([claim("a", 0)])) == ["new"]
     redis.pause()
@@ -231,7 +231,7 @@ def test_cache_errors_are_misses_and_a_broken_server_is_left_alone(
 ) -> None:
     redis = own_server("redis")
     now = [100.0]
-    server = connect(redis.address.url, timeout_seconds=0.3)
+    server = connect(redis.address.url, timeout_seconds=1.5)
     cache = RedisCache(server, "vectors", rest_seconds=5.0, clock=lambda: now[0])
     cache.put([(b"k", b"v"), (b"\x00\xff", b"\x00" * 100), (b"large", b"x" * (2 << 20))])
     assert list(cache.get([b"k", b"none", b"\x00\xff", b"large"])) == [b"v", None, bytes(100), None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from sinks.redis.claims import RedisClaims
@@ -82,14 +83,21 @@ def together(url: str, *workers: Any) -> list[list[str]]:
     return told
 
 
+def until_they_meet(url: str, *workers: Any) -> Iterator[list[list[str]]]:
+    """What they tell each time, until none came too late for the others."""
+    for _ in range(10):
+        told = together(url, *workers)
+        yield told
+        if all(told):
+            return
+    raise AssertionError("they never met in time, and nothing was tested")
+
+
 def test_every_pair_is_completed_by_at_least_one(redis: Any) -> None:
-    told = together(redis.url, prompts, responses)
-    assert {id_ for pairs in told for id_ in pairs} == {f"r{n}" for n in range(PAIRS)}
-    # Otherwise they did not meet in time and nothing was tested.
-    assert all(told)
+    for told in until_they_meet(redis.url, prompts, responses):
+        assert {id_ for pairs in told for id_ in pairs} == {f"r{n}" for n in range(PAIRS)}
 
 
 def test_every_id_is_claimed_by_exactly_one(redis: Any) -> None:
-    told = together(redis.url, claimers, claimers, claimers)
-    assert sorted(id_ for mine in told for id_ in mine) == sorted(str(n) for n in range(PAIRS))
-    assert all(told)
+    for told in until_they_meet(redis.url, claimers, claimers, claimers):
+        assert sorted(id_ for mine in told for id_ in mine) == sorted(str(n) for n in range(PAIRS))
