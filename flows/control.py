@@ -25,6 +25,7 @@ class Control:
     empty chunk. ``dirty``: something that a stage had written was lost; read again from what is
     committed. ``assigned``: how many partitions the source reads; None until it knows.
     ``unwritten``: what the outputs have of the epochs that ended, until the source takes it.
+    ``finished``: everything that was read is committed, and only closing is left.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -40,6 +41,7 @@ class Control:
         self.spent = 0.0
         self.emitted = 0
         self.dirty = False
+        self.finished = False
         self.unwritten: list[Future[None]] = []
 
     def stop(self) -> None:

@@ -81,7 +81,8 @@ def run(
     a second from another thread. Call it from the main thread: signals and time budgets work only
     there. When it returns, everything read is committed. Raises UserError (settings, log, folder in
     use), Unavailable (a store could not be written when the worker was asked to stop) and Damaged.
-    Ends the process with ``EXIT_STOP_DEADLINE`` when an orderly stop takes too long and with
+    Ends the process with ``EXIT_STOP_DEADLINE`` when an orderly stop takes too long (with 0 where
+    everything is committed and only the closing of what hangs is left) and with
     ``EXIT_HUNG`` when an event cannot be interrupted (:mod:`flows.stopping`); both leave the
     offsets where they were.
     """
@@ -102,6 +103,7 @@ def run(
         )
         if worker.control.failure is not None:
             raise worker.control.failure
+        worker.control.finished = True
         worker.sampler.close()
         return worker.sampler.summary()
 

@@ -49,6 +49,19 @@ def test_a_stop_that_takes_too_long_ends_the_process_and_says_where_it_was() -> 
     assert "in stuck_in_a_store" in errors
 
 
+def test_when_everything_is_committed_closing_too_slowly_is_no_failure() -> None:
+    code, errors = child(
+        """
+        with signals(control, 0.05):
+            control.finished = True
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait()
+        """
+    )
+    assert code == 0
+    assert "closing_cut_short" in errors
+
+
 def test_a_log_that_nobody_reads_holds_up_no_end() -> None:
     """Standard error is a pipe, and full."""
     reading, writing = os.pipe()
