@@ -294,19 +294,23 @@ def test_a_member_waits_for_others_as_long_as_they_read_on(world: World) -> None
     other = world.part(other_control, follow=True, limit=1)
     part = world.part(control, settings=settings)
 
-    def shared() -> bool:
+    def turn() -> bool:
+        """One record; slowly enough that it has not read everything before anybody waits."""
+        time.sleep(0.02)
         other.next_batch()
-        return bool(control.assigned and other_control.assigned and control.assigned < 7)
+        return bool(other_control.assigned)
+
+    def shared() -> bool:
+        return turn() and bool(control.assigned and control.assigned < 7)
 
     with ThreadPoolExecutor(1) as pool:
-        until(lambda: other.next_batch() is not None and other_control.assigned)
+        until(turn)
         ended = pool.submit(drain, part)
         until(shared)
         began = time.monotonic()
         while time.monotonic() - began < 12.0:  # Longer than one that stands still may take.
-            other.next_batch()
+            turn()
             other.snapshot()
-            time.sleep(0.05)
         assert not ended.done()
         until(ended.done)  # Its keeper keeps it in the group, and it reads no further.
     assert world.lag() > 0
