@@ -99,13 +99,10 @@ class Database:
             _close(connection)
             raise
 
-    def reader(self) -> sqlite3.Connection:
+    def reader(self) -> _Connection:
         """This thread's connection for reading, where no other thread closes the database
         meanwhile. Fetch everything at once: a cursor left open holds a snapshot and lets the
         journal grow."""
-        return self._reader()
-
-    def _reader(self) -> _Connection:
         connection: _Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             made = _connect(self.path, "PRAGMA query_only = 1")
@@ -121,7 +118,7 @@ class Database:
         """Runs a query on this thread's reader. Raises Unavailable or Damaged as jobs do; a query
         that :meth:`close` finds at work is ``interrupted``."""
         try:
-            connection = self._reader()
+            connection = self.reader()
             with connection.busy:
                 if self._closed:
                     raise Unavailable("database", "closed")
