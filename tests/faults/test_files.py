@@ -160,18 +160,17 @@ def test_a_file_that_is_no_database_ends_the_worker(bench: Bench) -> None:
 
 
 def test_a_damaged_file_ends_the_worker_and_commits_nothing(halved: Bench) -> None:
-    bench = halved
-    stop_half_way(bench)
-    before = bench.committed()
-    root = bench.query("SELECT rootpage FROM sqlite_schema WHERE name = 'graph_edge'")[0][0]
-    (size,) = bench.query("PRAGMA page_size")[0]
-    with bench.database.open("r+b") as file:
+    stop_half_way(halved)
+    before = halved.committed()
+    root = halved.query("SELECT rootpage FROM sqlite_schema WHERE name = 'graph_edge'")[0][0]
+    (size,) = halved.query("PRAGMA page_size")[0]
+    with halved.database.open("r+b") as file:
         file.seek((root - 1) * size)
         file.write(b"\xa5" * size)
-    ended = bench.command("run", code=5)
+    ended = halved.command("run", code=5)
     assert "damaged" in ended.err
     assert "Traceback" not in ended.err
-    assert bench.committed() == before
+    assert halved.committed() == before
 
 
 def stop_half_way(halved: Bench) -> Ended:
@@ -190,20 +189,19 @@ def stop_half_way(halved: Bench) -> Ended:
 def test_sigterm_commits_what_was_read_and_the_next_run_goes_on(
     halved: Bench, calm: Contents
 ) -> None:
-    bench = halved
-    ended = stop_half_way(bench)
+    ended = stop_half_way(halved)
     assert '"stopped": true' in ended.out
-    committed = bench.committed()
+    committed = halved.committed()
     assert 0 < committed < EVENTS
     records = [
         r
-        for r in read_log(bench.log)
-        if r.origin.offset < dict(_offsets(bench)).get((r.origin.topic, r.origin.partition), 0)
+        for r in read_log(halved.log)
+        if r.origin.offset < dict(_offsets(halved)).get((r.origin.topic, r.origin.partition), 0)
     ]
-    found = fates(bench.database, records)
+    found = fates(halved.database, records)
     assert (found.total(), found["lost"]) == (committed, 0)
-    bench.run()
-    assert_same(calm, contents(bench.database))
+    halved.run()
+    assert_same(calm, contents(halved.database))
 
 
 def _offsets(bench: Bench) -> Iterator[tuple[tuple[str, int], int]]:
@@ -237,23 +235,22 @@ def test_a_second_worker_is_refused(bench: Bench, calm: Contents) -> None:
 
 
 def test_a_data_folder_without_permission_is_named(halved: Bench, calm: Contents) -> None:
-    bench = halved
-    stop_half_way(bench)
-    before = bench.committed()
-    paths = [bench.data, *bench.data.iterdir()]
+    stop_half_way(halved)
+    before = halved.committed()
+    paths = [halved.data, *halved.data.iterdir()]
     modes = [path.stat().st_mode for path in paths]
     for path in paths:
         path.chmod(0o500 if path.is_dir() else 0o400)
-    with bench.worker(preexec_fn=obey_permissions) as worker:
+    with halved.worker(preexec_fn=obey_permissions) as worker:
         ended = worker.wait()
     for path, mode in zip(paths, modes, strict=True):
         path.chmod(mode)
     assert ended.code == 2, ended.err
-    assert f"{bench.data}/worker.lock cannot be written (Permission denied)" in ended.err
+    assert f"{halved.data}/worker.lock cannot be written (Permission denied)" in ended.err
     assert "Traceback" not in ended.err
-    assert bench.committed() == before
-    bench.run()
-    assert_same(calm, contents(bench.database))
+    assert halved.committed() == before
+    halved.run()
+    assert_same(calm, contents(halved.database))
 
 
 TABLES: dict[Store, str] = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import pytest
 
@@ -18,6 +18,7 @@ from schemas.queues import Refused
 from schemas.records import PointRecord, RecordId, Stamp
 from tests.awaiting import until
 
+T = TypeVar("T")
 ORIGIN = Origin("llm.prompts.v1", 0, 7, 1)
 UNAVAILABLE = Result("unavailable", "locked")
 
@@ -103,6 +104,19 @@ def writer(
     return made, counter, control
 
 
+def at_waits(control: Control, note: Callable[[float], T]) -> list[T]:
+    """What ``note`` says of the seconds at each wait of the writer, which does not wait."""
+    noted: list[T] = []
+    wait = control.wait
+    control.wait = lambda s: noted.append(note(s)) or wait(0)  # type: ignore[func-returns-value,method-assign,assignment]
+    return noted
+
+
+def waits(control: Control) -> list[float]:
+    """How long the writer waits; it does not."""
+    return at_waits(control, lambda seconds: seconds)
+
+
 def test_every_record_is_written_once() -> None:
     sink, memory = ScriptedSink(), Memory()
     deliver, counter, _ = writer(sink, memory)
@@ -144,9 +158,7 @@ def test_while_neither_store_nor_queue_can_be_written_it_goes_on_trying() -> Non
     sink = ScriptedSink(*[Unavailable("database", "full")] * 5)
     memory = Memory(Unavailable("database", "full"))
     deliver, counter, control = writer(sink, memory)
-    troubles: list[dict[str, str]] = []
-    wait = control.wait
-    control.wait = lambda s: troubles.append(control.troubles) or wait(0)  # type: ignore[func-returns-value,method-assign,assignment]
+    troubles = at_waits(control, lambda _: control.troubles)
     deliver.deliver([point(1)])
     assert {"timeseries": "full"} in troubles
     assert memory.parked == [("id-1", "full")]
@@ -157,8 +169,7 @@ def test_when_the_file_works_again_the_store_gets_the_record_itself() -> None:
     sink = ScriptedSink(*[Unavailable("database", "full")] * 4)
     memory = Memory(Unavailable("database", "full"))
     deliver, counter, control = writer(sink, memory, UNBROKEN)
-    wait = control.wait
-    control.wait = lambda s: wait(0)  # type: ignore[method-assign]
+    waits(control)
     deliver.deliver([point(1)])
     assert sink.held == {"id-1"}
     assert memory.parked == []
@@ -172,9 +183,7 @@ def test_a_fault_of_the_file_that_the_queue_is_in_is_waited_for() -> None:
     memory = Memory()
     memory.outages = frozenset({"locked"})
     deliver, counter, control = writer(sink, memory)
-    troubles: list[dict[str, str]] = []
-    wait = control.wait
-    control.wait = lambda s: troubles.append(control.troubles) or wait(0)  # type: ignore[func-returns-value,method-assign,assignment]
+    troubles = at_waits(control, lambda _: control.troubles)
     deliver.deliver([point(1)])
     assert {"timeseries": "locked"} in troubles
     assert (sink.held, memory.parked) == ({"id-1"}, [])
@@ -271,14 +280,6 @@ def test_a_store_that_is_parked_for_is_shown_and_blocks_nothing() -> None:
     deliver, _, control = writer(ScriptedSink(*[[UNAVAILABLE]] * 4), Memory())
     deliver.deliver([point(1)])
     assert (control.troubles, control.blocking) == ({"timeseries": "locked"}, {})
-
-
-def waits(control: Control) -> list[float]:
-    """How long the writer waits; it does not."""
-    seconds: list[float] = []
-    wait = control.wait
-    control.wait = lambda s: seconds.append(s) or wait(0)  # type: ignore[func-returns-value,method-assign,assignment]
-    return seconds
 
 
 def test_a_store_that_goes_down_holds_up_the_others_for_one_back_off() -> None:

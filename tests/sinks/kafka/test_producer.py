@@ -5,9 +5,8 @@ from __future__ import annotations
 import gc
 import itertools
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from sinks.kafka.producer import LIMIT, ROOM, KafkaProducer, Message, _Client
 from sinks.kafka.reader import TopicReader
 from sinks.kafka.settings import KafkaSettings
 from sinks.kafka.topics import ENRICHMENT, reconciliation
+from tests.awaiting import answered
 from tests.servers.proxy import Proxy
 from tests.sinks.kafka.topics import is_queue, own_topics
 
@@ -160,14 +160,14 @@ def test_a_broker_that_goes_away_and_comes_back(
     direct = own_topics(server.address.bootstrap, is_queue)
     settings = direct.model_copy(update={"bootstrap_servers": between.address})
     producer = KafkaProducer(settings, seconds=5.0)
-    _eventually(lambda: producer.send([message(b"before")]))
+    answered(lambda: producer.send([message(b"before")]))
     getattr(between, fault)()
     with pytest.raises(Unavailable) as down:
         producer.send([message(b"meanwhile")])
     assert down.value.code in ("timed_out", "unreachable")
     between.heal()
     tries = itertools.count()  # One that timed out may have arrived all the same.
-    _eventually(lambda: producer.send([message(b"after %d" % next(tries))]))
+    answered(lambda: producer.send([message(b"after %d" % next(tries))]))
     values = [m.value() for m in read(direct)]
     assert values[0] == b"before"
     assert values[-1].startswith(b"after")
@@ -213,17 +213,6 @@ def test_the_reader_says_when_there_is_nobody() -> None:
         list(reader.read())
     assert down.value.what == "kafka"
     reader.close()
-
-
-def _eventually(action: Callable[[], None]) -> None:
-    end = time.monotonic() + 60
-    while True:
-        try:
-            action()
-        except Unavailable:
-            assert time.monotonic() < end
-        else:
-            return
 
 
 def test_a_client_that_is_given_up_is_gone_at_once() -> None:
